@@ -1,0 +1,260 @@
+//! What is said on the bus, as versioned JSON. Unknown fields are passed over, so versions N-1 and N+1
+//! understand each other.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::BusError;
+use crate::model::{
+    CheckRecord, ContainerId, ContainerName, EngineId, Event, Freeze, Health, HostName, InstanceId,
+    LossPercent, RunState, Threshold, Timestamp,
+};
+
+/// The version written into every message.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Writes a message.
+pub fn encode<T: Serialize>(message: &T) -> Bytes {
+    serde_json::to_vec(message).expect("plain data becomes JSON").into()
+}
+
+/// Reads a message; the error says where it is wrong.
+pub fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, BusError> {
+    serde_json::from_slice(payload).map_err(|e| BusError::Malformed(e.to_string()))
+}
+
+/// Whether the agent can reach its engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineStatus {
+    /// It answers.
+    Reachable,
+    /// It does not; what is said of containers is what was last known.
+    Unreachable,
+}
+
+/// The engine of a host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct EngineReport {
+    /// Whether it answers.
+    pub status: EngineStatus,
+    /// Its own id; null until it first answered.
+    #[schema(value_type = Option<String>)]
+    pub id: Option<EngineId>,
+    /// Its version, e.g. `20.10.24`.
+    pub version: Option<String>,
+    /// Why it is unreachable.
+    pub error: Option<String>,
+}
+
+/// Something the agent can or cannot do here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Capability {
+    /// What, e.g. `icmp`.
+    pub name: String,
+    /// Whether it works.
+    pub works: bool,
+    /// How it works, or what is missing and what would give it.
+    pub detail: String,
+}
+
+/// One container in a report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ContainerReport {
+    /// Its name on that host.
+    #[schema(value_type = String)]
+    pub name: ContainerName,
+    /// Its id.
+    #[schema(value_type = String)]
+    pub id: ContainerId,
+    /// Its image as written at creation.
+    pub image: String,
+    /// What the engine says it is doing.
+    pub status: RunState,
+    /// Whether it is on the list.
+    pub monitored: bool,
+    /// How it is.
+    pub health: Health,
+    /// Loss of the last check, percent.
+    #[schema(value_type = Option<f64>)]
+    pub loss_percent: Option<LossPercent>,
+    /// Median round trip of the last check, milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Restarts by us since the agent's journal began.
+    pub restarts: Option<u64>,
+    /// The names of its networks.
+    pub networks: Vec<String>,
+    /// Its addresses.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub addresses: Vec<std::net::IpAddr>,
+    /// Its compose project.
+    pub project: Option<String>,
+    /// Its compose service.
+    pub service: Option<String>,
+    /// Why its health is what it is, in one plain sentence.
+    pub reason: String,
+}
+
+/// All that an agent says of its host: pushed every 5 s, and the answer to a list request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostReport {
+    /// [`PROTOCOL_VERSION`] of the sender.
+    pub v: u32,
+    /// The host's name.
+    pub host: HostName,
+    /// This installation's identity.
+    pub instance: InstanceId,
+    /// New at each start of the agent process.
+    pub nonce: uuid::Uuid,
+    /// Counts this process's reports.
+    pub seq: u64,
+    /// When it was made.
+    pub time: Timestamp,
+    /// The agent's version.
+    pub agent_version: String,
+    /// The machine's addresses, for finding the host by one.
+    #[serde(default)]
+    pub addresses: Vec<std::net::IpAddr>,
+    /// Its engine.
+    pub engine: EngineReport,
+    /// What works here and what does not.
+    #[serde(default)]
+    pub capabilities: Vec<Capability>,
+    /// The freeze that holds now, the host's own or the fleet's.
+    pub freeze: Option<Freeze>,
+    /// Whether it only observes.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// The threshold in force.
+    pub threshold: Threshold,
+    /// Whether the agent has seen the desired state from the bus since it started.
+    #[serde(default)]
+    pub desired_synced: bool,
+    /// How many items wait in its outbox.
+    #[serde(default)]
+    pub outbox: u64,
+    /// Its containers.
+    pub containers: Vec<ContainerReport>,
+}
+
+/// One thing in an outbox. Kinds of later versions are passed over (and acknowledged).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum OutboxItem {
+    /// An event.
+    Event(Event),
+    /// Something this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A batch of an agent's outbox; answered with [`OutboxAck`] after commit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutboxBatch {
+    /// [`PROTOCOL_VERSION`] of the sender.
+    pub v: u32,
+    /// Whose outbox.
+    pub host: HostName,
+    /// The outbox's own id: new when `agent.db` is made anew.
+    pub session: uuid::Uuid,
+    /// The number of the last item; items are numbered without gaps, the first is `seq - items.len() + 1`.
+    pub seq: u64,
+    /// The items, oldest first.
+    pub items: Vec<OutboxItem>,
+}
+
+/// Everything up to and including `seq` is stored; the agent forgets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboxAck {
+    /// [`PROTOCOL_VERSION`] of the sender.
+    pub v: u32,
+    /// The last stored item.
+    pub seq: u64,
+}
+
+/// What can be asked of one agent, over the bus or over its local socket.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum AgentCommand {
+    /// The host's report.
+    Report,
+    /// Why a container is what it is.
+    Why {
+        /// Which.
+        container: ContainerName,
+    },
+    /// Restart it now, past every brake but the engine's.
+    Restart {
+        /// Which.
+        container: ContainerName,
+    },
+    /// End its quarantine and forget its restart budget.
+    Release {
+        /// Which.
+        container: ContainerName,
+    },
+    /// Freeze this host, by the agent alone (over the local socket only).
+    Freeze {
+        /// For how long, milliseconds; null: until lifted.
+        for_ms: Option<u64>,
+    },
+    /// Lift that freeze.
+    Unfreeze,
+}
+
+/// An agent's answer to a command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum AgentReply {
+    /// Done, or begun; the journal has the rest.
+    Done,
+    /// The host's report.
+    Report(Box<HostReport>),
+    /// Why.
+    Why(Box<WhyReport>),
+    /// Not done.
+    Error(CommandError),
+}
+
+/// Why an agent did not do as told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "error", rename_all = "snake_case")]
+pub enum CommandError {
+    /// It has no such container.
+    #[error("this host has no container {container}")]
+    NoSuchContainer {
+        /// The name asked for.
+        container: String,
+    },
+    /// It will not, or cannot now.
+    #[error("{reason}")]
+    Refused {
+        /// Why, and what would be right.
+        reason: String,
+    },
+    /// The command cannot be read, or is of a later version.
+    #[error("cannot read the command: {reason}")]
+    Malformed {
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Why a container is what it is: the last checks, decisions and actions, newest last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WhyReport {
+    /// The container as in reports.
+    pub container: ContainerReport,
+    /// The threshold that holds for it, percent.
+    pub threshold: Threshold,
+    /// Why it is on the list or not, in one plain sentence.
+    pub monitored_by: String,
+    /// The last checks (at most 20).
+    pub checks: Vec<CheckRecord>,
+    /// What was decided and done about it (at most 50 events).
+    pub events: Vec<Event>,
+    /// The brakes, each in one plain sentence: budget left, backoff, grace, freeze.
+    pub brakes: Vec<String>,
+}

@@ -1,0 +1,1 @@
+//! One file per subcommand: arguments, then validated config, then wiring.

@@ -1,0 +1,1 @@
+//! The REST server and what it knows of the fleet.

@@ -1,0 +1,15 @@
+//! dockhealth keeps fleets of Docker hosts healthy: it pings containers, heals what is down or lossy, and
+//! says why.
+//!
+//! Data flows one way through each program: sensors, then pure decisions, then actuators. `docs/architecture.md`
+//! is the map.
+
+pub mod bus;
+pub mod chaos;
+pub mod cmd;
+pub mod controller;
+pub mod docker;
+pub mod metrics;
+pub mod model;
+pub mod monitor;
+pub mod store;

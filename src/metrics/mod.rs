@@ -1,0 +1,1 @@
+//! What containers and machines use, read for almost nothing.

@@ -1,0 +1,208 @@
+//! A container as the engine describes it, converted once at the adapter.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ContainerId, ContainerName, Timestamp};
+
+/// What the engine says a container is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// Created, never started.
+    Created,
+    /// Running.
+    Running,
+    /// Frozen by `docker pause`.
+    Paused,
+    /// The engine's own restart policy is about to start it again.
+    Restarting,
+    /// Being removed.
+    Removing,
+    /// Ended.
+    Exited,
+    /// Half removed.
+    Dead,
+    /// A word this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+impl RunState {
+    /// The engine's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
+            Self::Removing => "removing",
+            Self::Exited => "exited",
+            Self::Dead => "dead",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Reads the engine's word; what is new to us is [`RunState::Unknown`].
+    pub fn from_word(word: &str) -> Self {
+        match word {
+            "created" => Self::Created,
+            "running" => Self::Running,
+            "paused" => Self::Paused,
+            "restarting" => Self::Restarting,
+            "removing" => Self::Removing,
+            "exited" => Self::Exited,
+            "dead" => Self::Dead,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// What the container's own HEALTHCHECK says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthcheckStatus {
+    /// Within its start period.
+    Starting,
+    /// Its last checks passed.
+    Healthy,
+    /// As many checks in a row failed as it allows.
+    Unhealthy,
+}
+
+/// The container's HEALTHCHECK, when it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Healthcheck {
+    /// Its present word.
+    pub status: HealthcheckStatus,
+    /// How long after a start failures do not count; zero when none is set.
+    pub start_period: Duration,
+}
+
+/// Where a container's network stack lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Namespace {
+    /// In a network namespace of its own.
+    Own,
+    /// In the host's.
+    Host,
+    /// It has none (`--network none`).
+    None,
+    /// In another container's, named by id or name as the engine wrote it.
+    Container(String),
+}
+
+/// One of the container's networks and its addresses there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkAttachment {
+    /// The network's name.
+    pub network: String,
+    /// The engine's id of this attachment; changes when the container is connected anew.
+    pub endpoint_id: String,
+    /// Its IPv4 address, when it has one now.
+    pub ipv4: Option<Ipv4Addr>,
+    /// Its global IPv6 address, when it has one now.
+    pub ipv6: Option<Ipv6Addr>,
+}
+
+/// The engine's own restart policy for the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestartPolicy {
+    /// None: the engine leaves it down.
+    No,
+    /// Restarted when it ends with an error.
+    OnFailure,
+    /// Always restarted unless stopped on purpose.
+    Always,
+    /// Like `Always`, also across a restart of the engine.
+    UnlessStopped,
+}
+
+/// Everything decisions need to know of one container. `None` means that the engine did not say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerFacts {
+    /// Its id, new at each creation.
+    pub id: ContainerId,
+    /// Its name, without the leading `/`.
+    pub name: ContainerName,
+    /// The image it was created from, as written then.
+    pub image: String,
+    /// What it is doing.
+    pub state: RunState,
+    /// How it ended, when it has.
+    pub exit_code: Option<i64>,
+    /// Whether the kernel killed it for want of memory.
+    pub oom_killed: bool,
+    /// Its own HEALTHCHECK.
+    pub healthcheck: Option<Healthcheck>,
+    /// When it was last started.
+    pub started_at: Option<Timestamp>,
+    /// When it last ended.
+    pub finished_at: Option<Timestamp>,
+    /// How often the engine's own policy restarted it.
+    pub restart_count: Option<u64>,
+    /// The engine's own restart policy.
+    pub restart_policy: RestartPolicy,
+    /// Its labels; keys and values are hostile text.
+    pub labels: BTreeMap<String, String>,
+    /// Where its network stack lives.
+    pub namespace: Namespace,
+    /// Its networks.
+    pub networks: Vec<NetworkAttachment>,
+    /// Ports of its own that are published on the host: (host port, container port).
+    pub published: Vec<(u16, u16)>,
+    /// The process id of its first process on the host, while it runs.
+    pub pid: Option<u32>,
+    /// Whether the engine removes it when it ends (`--rm`).
+    pub auto_remove: bool,
+}
+
+impl ContainerFacts {
+    /// Every address it can be pinged at, IPv4 first, in the order of its networks.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let v4 = self.networks.iter().filter_map(|n| n.ipv4.map(IpAddr::V4));
+        let v6 = self.networks.iter().filter_map(|n| n.ipv6.map(IpAddr::V6));
+        v4.chain(v6).collect()
+    }
+
+    /// The name of the network that holds `address`.
+    pub fn network_of(&self, address: IpAddr) -> Option<&str> {
+        let holds = |n: &&NetworkAttachment| match address {
+            IpAddr::V4(v4) => n.ipv4 == Some(v4),
+            IpAddr::V6(v6) => n.ipv6 == Some(v6),
+        };
+        self.networks.iter().find(holds).map(|n| n.network.as_str())
+    }
+
+    /// The compose project it belongs to.
+    pub fn project(&self) -> Option<&str> {
+        self.labels.get("com.docker.compose.project").map(String::as_str)
+    }
+
+    /// The compose service it is a replica of.
+    pub fn service(&self) -> Option<&str> {
+        self.labels.get("com.docker.compose.service").map(String::as_str)
+    }
+
+    /// The container that this one is about to replace, as compose marks it during a deploy.
+    pub fn replaces(&self) -> Option<&str> {
+        self.labels.get("com.docker.compose.replace").map(String::as_str)
+    }
+
+    /// Whether its label asks to be monitored (`dockhealth.monitor=true`), asks not to, or says nothing.
+    pub fn monitor_label(&self) -> Option<bool> {
+        match self.labels.get("dockhealth.monitor")?.as_str() {
+            "true" | "1" | "yes" => Some(true),
+            "false" | "0" | "no" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a part of dockhealth itself (`dockhealth.role=agent|controller|broker|antagonist`), which is
+    /// never healed or attacked.
+    pub fn role(&self) -> Option<&str> {
+        self.labels.get("dockhealth.role").map(String::as_str)
+    }
+}

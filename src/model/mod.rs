@@ -1,0 +1,30 @@
+//! The vocabulary every other module speaks: ids, percentages, times, containers, desired state,
+//! health, checks, events and incidents. Plain data: nothing here reads a clock, a socket or Docker.
+
+mod check;
+mod container;
+mod desired;
+mod event;
+mod health;
+mod id;
+mod incident;
+mod loss;
+mod span;
+mod text;
+mod time;
+
+pub use check::{AddressCheck, CheckKind, CheckRecord, Verdict};
+pub use container::{
+    ContainerFacts, Healthcheck, HealthcheckStatus, Namespace, NetworkAttachment, RestartPolicy, RunState,
+};
+pub use desired::{DesiredEntry, DesiredKey, DesiredState, Freeze, FreezeScope, OnStop};
+pub use event::{Actor, Event, EventDraft, EventId, EventKind};
+pub use health::Health;
+pub use id::{
+    ContainerId, ContainerKey, ContainerName, EngineId, HostName, IdError, InstanceId, OperationId,
+};
+pub use incident::{Incident, IncidentId, IncidentKind, IncidentMark};
+pub use loss::{LossPercent, PercentError, Threshold};
+pub use span::{Rate, SpanError, format_span, parse_span};
+pub use text::clean;
+pub use time::{Mono, Now, Timestamp, TimestampError};

@@ -1,0 +1,3 @@
+//! The health loop of one host: pings, pure decisions, and the task that owns both.
+
+pub mod ping;

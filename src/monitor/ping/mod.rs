@@ -1,0 +1,57 @@
+//! ICMP echo to many addresses at once, over one socket per address family.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::model::Threshold;
+
+/// How one check probes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ProbePlan {
+    /// How many echo requests go to each address.
+    pub count: u32,
+    /// The time between two requests to one address.
+    pub spacing: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// The loss that fails the check: an address whose loss is certain to end above it is reported at once;
+    /// `None` always probes to the end.
+    pub threshold: Option<Threshold>,
+}
+
+/// What came of probing one address. `sent` counts only probes that say something of the address: those that
+/// could not be sent, or whose answers were waited for by a starved process, are in `void`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProbeOutcome {
+    /// The address.
+    pub address: IpAddr,
+    /// Probes that count.
+    pub sent: u32,
+    /// Distinct answers in time.
+    pub received: u32,
+    /// Probes that do not count, for the agent's own fault.
+    pub void: u32,
+    /// Round trips of the answers, in order of arrival.
+    pub rtts: Vec<Duration>,
+}
+
+/// Why nothing can be probed at all.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PingError {
+    /// Neither raw nor unprivileged ICMP sockets are allowed.
+    #[error("no ICMP socket: {0}; run with CAP_NET_RAW, or widen net.ipv4.ping_group_range")]
+    NotPermitted(String),
+    /// Anything else the kernel refused.
+    #[error("ICMP socket: {0}")]
+    Io(String),
+}
+
+/// Probing many addresses concurrently: the edge between the agent and the network.
+#[async_trait]
+pub trait Pinger: Send + Sync + 'static {
+    /// Probes every address by `plan`, all at once; as long as the slowest. Answers come in the order of
+    /// `addresses`, which holds each address once.
+    async fn probe(&self, addresses: &[IpAddr], plan: ProbePlan) -> Result<Vec<ProbeOutcome>, PingError>;
+}

@@ -1,0 +1,3 @@
+//! Tests with real parts: a real engine, a real nats-server, real packets. One binary, so it links once.
+
+mod support;
