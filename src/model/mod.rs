@@ -1,6 +1,7 @@
 //! The vocabulary every other module speaks: ids, percentages, times, containers, desired state,
 //! health, checks, events and incidents. Plain data: nothing here reads a clock, a socket or Docker.
 
+mod action;
 mod check;
 mod container;
 mod desired;
@@ -13,6 +14,7 @@ mod span;
 mod text;
 mod time;
 
+pub use action::{ActionKind, ActionOutcome, JournalEntry};
 pub use check::{AddressCheck, CheckKind, CheckRecord, Verdict};
 pub use container::{
     ContainerFacts, Healthcheck, HealthcheckStatus, Namespace, NetworkAttachment, RestartPolicy, RunState,
