@@ -13,6 +13,7 @@ mod loss;
 mod span;
 mod text;
 mod time;
+mod token;
 
 pub use action::{ActionKind, ActionOutcome, JournalEntry};
 pub use check::{AddressCheck, CheckKind, CheckRecord, Verdict};
@@ -30,3 +31,4 @@ pub use loss::{LossPercent, PercentError, Threshold};
 pub use span::{Rate, SpanError, format_span, parse_span};
 pub use text::clean;
 pub use time::{Mono, Now, Timestamp, TimestampError};
+pub use token::{Scope, TokenId};
