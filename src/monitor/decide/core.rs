@@ -10,7 +10,8 @@ use super::limits::{Window, backoff};
 use super::listing::{listing, on_stop};
 use super::watch::{Ailment, Attachment, End, Watch};
 use super::{
-    Action, ActionResult, Checked, Decision, Hold, Input, Listing, OwnContainers, Policy, RestartMode, Target,
+    Action, ActionResult, Checked, Decision, Hold, Input, Listing, OwnContainers, Policy, RestartMode, Sign,
+    Target,
 };
 use crate::model::{
     ActionKind, Actor, CheckKind, ContainerFacts, ContainerId, ContainerName, DesiredEntry, DesiredState,
@@ -139,12 +140,10 @@ impl HostState {
     pub fn on(&mut self, input: Input, now: Now) -> Vec<Decision> {
         let mut out = Vec::new();
         match input {
-            Input::Listed(all) => self.listed(all, now),
+            Input::Listed(all, signs) => self.listed(all, &signs, now),
             Input::Seen(facts) => self.seen(*facts, now),
             Input::Gone(id) => drop(self.watches.remove(&id)),
-            Input::Killed(id) => self.with(&id, |watch| watch.note_kill(now.mono)),
-            Input::Died(id) => self.with(&id, |watch| watch.note_die(now.mono)),
-            Input::Stopped(id) => self.with(&id, Watch::note_stop),
+            Input::Told(sign) => self.told(&sign),
             Input::EngineLost(why) => self.engine_lost(why, &mut out),
             Input::EngineBack => self.engine_back(&mut out),
             Input::Desired(desired) => self.desired = desired,
@@ -191,11 +190,14 @@ impl HostState {
 
     // ---- what is known ------------------------------------------------------------------------
 
-    fn listed(&mut self, all: Vec<ContainerFacts>, now: Now) {
+    fn listed(&mut self, all: Vec<ContainerFacts>, signs: &[Sign], now: Now) {
         let ids: std::collections::BTreeSet<ContainerId> = all.iter().map(|facts| facts.id.clone()).collect();
         self.watches.retain(|id, _| ids.contains(id));
         for facts in all {
             self.seen(facts, now);
+        }
+        for sign in signs {
+            self.told(sign);
         }
         self.engine_was_lost = false;
         self.answered.clear();
@@ -224,14 +226,12 @@ impl HostState {
         self.watches.insert(watch.facts.id.clone(), watch);
     }
 
-    fn with(&mut self, id: &ContainerId, note: impl FnOnce(&mut Watch)) {
+    fn told(&mut self, sign: &Sign) {
+        let Some(watch) = self.watches.get_mut(&sign.id) else { return };
         // Signals of our own restarts are no one's order to stop.
-        if let Some(watch) = self.watches.get_mut(id) {
-            let ours =
-                self.histories.get(&watch.facts.name).is_some_and(|history| history.under_way.is_some());
-            if !ours {
-                note(watch);
-            }
+        let ours = self.histories.get(&watch.facts.name).is_some_and(|history| history.under_way.is_some());
+        if !ours {
+            watch.note(sign);
         }
     }
 

@@ -85,21 +85,39 @@ pub enum ActionResult {
     Failed(String),
 }
 
+/// What the engine tells of a container's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignKind {
+    /// It was sent a signal on someone's order.
+    Killed,
+    /// It ended.
+    Died,
+    /// `docker stop` of it is through.
+    Stopped,
+}
+
+/// A sign of how a container ended, and when it was given by the engine's clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sign {
+    /// Which container.
+    pub id: ContainerId,
+    /// When; signs of a run before the present one say nothing of it.
+    pub time: Timestamp,
+    /// What.
+    pub kind: SignKind,
+}
+
 /// What the shell tells the core.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
-    /// Every container of the engine, complete.
-    Listed(Vec<ContainerFacts>),
+    /// Every container of the engine, complete; and what the engine told of the time before, oldest first.
+    Listed(Vec<ContainerFacts>, Vec<Sign>),
     /// One container's present facts.
     Seen(Box<ContainerFacts>),
     /// There is no such container any more.
     Gone(ContainerId),
-    /// The engine sent it a signal on someone's order.
-    Killed(ContainerId),
-    /// It ended.
-    Died(ContainerId),
-    /// `docker stop` of it is through.
-    Stopped(ContainerId),
+    /// The engine told something that says how a container ended.
+    Told(Sign),
     /// The engine does not answer; why.
     EngineLost(String),
     /// It answers again; the full list follows.

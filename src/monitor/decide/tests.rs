@@ -123,7 +123,7 @@ impl Sim {
     }
 
     fn list(&mut self) {
-        self.feed(Input::Listed(self.facts.values().cloned().collect()));
+        self.feed(Input::Listed(self.facts.values().cloned().collect(), Vec::new()));
     }
 
     fn see(&mut self, id: &ContainerId) {
@@ -135,15 +135,19 @@ impl Sim {
         self.see(&id_of(n));
     }
 
+    fn tell(&mut self, n: u8, kind: SignKind) {
+        self.feed(Input::Told(Sign { id: id_of(n), time: Timestamp::from_millis(self.now), kind }));
+    }
+
     fn end(&mut self, n: u8, exit_code: i64) {
-        self.feed(Input::Died(id_of(n)));
+        self.tell(n, SignKind::Died);
         self.change(n, |facts| (facts.state, facts.exit_code) = (RunState::Exited, Some(exit_code)));
     }
 
     fn stop(&mut self, n: u8) {
-        self.feed(Input::Killed(id_of(n)));
+        self.tell(n, SignKind::Killed);
         self.end(n, 143);
-        self.feed(Input::Stopped(id_of(n)));
+        self.tell(n, SignKind::Stopped);
     }
 
     fn lose(&mut self, n: u8, percent: u32) {
@@ -284,10 +288,32 @@ fn a_container_that_compose_replaces_is_left_alone() {
 #[test]
 fn a_signal_long_ago_does_not_make_a_crash_a_stop() {
     let mut sim = Sim::new(Policy::default(), 1);
-    sim.feed(Input::Killed(id_of(1)));
+    sim.tell(1, SignKind::Killed);
     sim.pass(60_000);
     sim.end(1, 139);
     assert_eq!(sim.acted_on(), ["c1"]);
+}
+
+#[test]
+fn what_the_engine_tells_of_the_time_before_says_how_a_container_ended() {
+    let told =
+        |id: u8, second: i64, kind| Sign { id: id_of(id), time: Timestamp::from_millis(second * 1000), kind };
+    let ended =
+        |n: u8, code: i64| ContainerFacts { state: RunState::Exited, exit_code: Some(code), ..facts(n) };
+    let mut sim = Sim::new(Policy::default(), 0);
+    // Exit code 137 looks like a stop and was none; exit code 1 looks like a crash and was a stop; the third was
+    // stopped in a run before its last.
+    sim.facts = [ended(1, 137), ended(2, 1), ended(3, 1)].map(|facts| (facts.id.clone(), facts)).into();
+    sim.facts.get_mut(&id_of(3)).unwrap().started_at = Some(Timestamp::from_millis(50_000));
+    let signs = vec![
+        told(1, 60, SignKind::Died),
+        told(2, 60, SignKind::Killed),
+        told(2, 61, SignKind::Died),
+        told(3, 40, SignKind::Stopped),
+    ];
+    sim.feed(Input::Listed(sim.facts.values().cloned().collect(), signs));
+    sim.pass_waking(5_000);
+    assert_eq!(sim.acted_on(), ["c1", "c3"]);
 }
 
 #[test]
@@ -488,7 +514,7 @@ fn restarts_and_starts_are_paced_per_host() {
         .map(|facts| ContainerFacts { state: RunState::Exited, exit_code: Some(1), ..facts })
         .collect();
     let started = |decisions: &[Decision]| decisions.iter().filter(|d| matches!(d, Decision::Act(_))).count();
-    let decisions = sim.state.on(Input::Listed(all), sim.at());
+    let decisions = sim.state.on(Input::Listed(all, Vec::new()), sim.at());
     assert_eq!(started(&decisions), 4, "four starts a second");
     assert!(sim.state.wake_at().is_some());
 }

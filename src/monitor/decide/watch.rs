@@ -18,7 +18,7 @@ use crate::model::{
 };
 use crate::monitor::ping::ProbeOutcome;
 
-use super::Policy;
+use super::{Policy, Sign, SignKind};
 
 /// How many checks are kept for `why`.
 pub(super) const CHECKS_KEPT: usize = 20;
@@ -68,7 +68,7 @@ pub(super) struct Watch {
     /// When its present run was first seen.
     pub(super) running_since: Option<Mono>,
     /// The last signal the engine sent it on someone's order.
-    killed_at: Option<Mono>,
+    killed_at: Option<Timestamp>,
     /// A `die` was seen since its last start, so how it ended is known.
     died_told: Option<End>,
     answered: Vec<Attachment>,
@@ -138,31 +138,31 @@ impl Watch {
         }
     }
 
-    /// The engine sent it a signal on someone's order.
-    pub(super) fn note_kill(&mut self, now: Mono) {
-        self.killed_at = Some(now);
+    /// Takes in what the engine told of its end; signs of an earlier run are passed over.
+    pub(super) fn note(&mut self, sign: &Sign) {
+        if self.facts.started_at.is_some_and(|started| sign.time < started) {
+            return;
+        }
+        match sign.kind {
+            SignKind::Killed => self.killed_at = Some(sign.time),
+            SignKind::Died => {
+                let told = self.killed_at.is_some_and(|at| sign.time.since(at) <= KILL_TO_DIE);
+                self.know_end(if told { End::Told } else { End::Crashed });
+            }
+            SignKind::Stopped => self.know_end(End::Told),
+        }
     }
 
-    /// The engine said that it ended.
-    pub(super) fn note_die(&mut self, now: Mono) {
-        let told = self.killed_at.is_some_and(|at| now - at <= KILL_TO_DIE);
-        self.died_told = Some(if told { End::Told } else { End::Crashed });
-    }
-
-    /// The engine said that `docker stop` is through: whatever the signals, it was told to.
-    pub(super) fn note_stop(&mut self) {
-        self.died_told = Some(End::Told);
-        if let Some((_, end)) = &mut self.ended {
-            *end = End::Told;
+    fn know_end(&mut self, end: End) {
+        self.died_told = Some(end);
+        if let Some((_, known)) = &mut self.ended {
+            *known = end;
         }
     }
 
     /// It ended while we restarted it, and nobody is left to start it: that is no stop of anyone's.
     pub(super) fn note_interrupted(&mut self) {
-        self.died_told = Some(End::Crashed);
-        if let Some((_, end)) = &mut self.ended {
-            *end = End::Crashed;
-        }
+        self.know_end(End::Crashed);
     }
 
     pub(super) fn is_running(&self) -> bool {
