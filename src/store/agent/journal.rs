@@ -36,7 +36,8 @@ impl AgentDb {
                 let changed = tx
                     .prepare_cached("UPDATE journal SET step = ?2 WHERE op = ?1 AND finished IS NULL")?
                     .execute(params![op.as_str(), rows::json(&step)])?;
-                Ok(warn_if_absent(&op, changed))
+                warn_if_absent(&op, changed);
+                Ok(())
             })
             .await
     }
@@ -59,7 +60,8 @@ impl AgentDb {
                 if changed > 0 && outcome == ActionOutcome::Done {
                     count_restart(tx, &op, finished)?;
                 }
-                Ok(warn_if_absent(&op, changed))
+                warn_if_absent(&op, changed);
+                Ok(())
             })
             .await
     }
