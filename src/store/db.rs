@@ -133,7 +133,17 @@ fn serve(mut connection: Connection, lock: DirLock, mut queue: mpsc::Receiver<Jo
     }
 }
 
+/// Other programs may read along (`sqlite3`, a backup), which takes a shared-memory file beside the database. When
+/// the disk has no room even for that, the database is opened without: what is stored can still be read, so
+/// an agent restarted on a full disk still knows what to heal.
 fn connect(file: &Path, layout: &Layout) -> Result<Connection, StoreError> {
+    match connect_with(file, layout, "NORMAL") {
+        Err(StoreError::Full { .. }) => connect_with(file, layout, "EXCLUSIVE"),
+        result => result,
+    }
+}
+
+fn connect_with(file: &Path, layout: &Layout, locking_mode: &str) -> Result<Connection, StoreError> {
     let open = || -> Result<(Connection, usize), Fault> {
         let mut conn = Connection::open_with_flags(
             file,
@@ -142,6 +152,7 @@ fn connect(file: &Path, layout: &Layout) -> Result<Connection, StoreError> {
         conn.busy_timeout(BUSY_TIMEOUT)?;
         // An image from scratch has no folder for temporary files.
         conn.pragma_update(None, "temp_store", "MEMORY")?;
+        conn.pragma_update_and_check(None, "locking_mode", locking_mode, |row| row.get::<_, String>(0))?;
         conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
         conn.pragma_update(None, "synchronous", "FULL")?;
         conn.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |row| row.get::<_, i64>(0))?;

@@ -1,5 +1,7 @@
 //! What was acknowledged outlives `kill -9`, and a full disk is told as such: real processes, a real file system.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, like tests")]
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -246,8 +248,17 @@ async fn a_full_disk_is_told_as_such_loses_nothing_and_heals() {
     assert_eq!(history(&controller).await, [0; 0]);
     assert_eq!(waiting(&agent).await, pushed);
 
+    agent.close().await;
+    disk.fill();
+    let again = AgentDb::open(&data).expect("what is stored can be read on a full disk");
+    assert_eq!(waiting(&again).await, pushed);
+    let agent = again;
+
     let elsewhere = disk.0.path().join("other");
     let error = AgentDb::open(&elsewhere).err().expect("there is no room");
+    assert!(matches!(error, StoreError::Full { .. }), "{error}");
+
+    let error = agent.push(vec![OutboxItem::Event(event("0")); 200]).await.expect_err("there is no room");
     assert!(matches!(error, StoreError::Full { .. }), "{error}");
 
     fs::remove_file(ballast).unwrap();
