@@ -2,4 +2,5 @@
 
 mod bus;
 mod ping;
+mod store;
 mod support;
