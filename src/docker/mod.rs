@@ -1,12 +1,16 @@
 //! The Docker engine: what dockhealth asks of it and tells it, behind traits as narrow as their users.
 //! Engine types never leave this folder.
 
+mod own;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use crate::model::{ContainerFacts, ContainerId, ContainerName, EngineId, Timestamp};
+
+pub use own::own_container_id;
 
 /// Why the engine did not do what was asked, by what the caller does next.
 #[derive(Debug, Clone, thiserror::Error)]
