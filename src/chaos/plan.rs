@@ -58,11 +58,12 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
+    type Labels = &'static [(&'static str, &'static str)];
+
     #[test]
     fn consent_names_and_dockhealths_own() {
         let targets =
             Targets { patterns: vec!["web-*".parse().unwrap()], own: Some(container("web-own", &[]).id) };
-        type Labels = &'static [(&'static str, &'static str)];
         let cases: [(&str, Labels, bool); 8] = [
             ("labelled", &[("dockhealth.chaos", "true")], true),
             ("web-1", &[], true),

@@ -1,7 +1,12 @@
 //! The Docker engine: what dockhealth asks of it and tells it, behind traits as narrow as their users.
 //! Engine types never leave this folder.
 
+mod address;
+mod convert;
+mod engine;
+mod events;
 mod own;
+mod raw;
 
 use std::time::Duration;
 
@@ -10,6 +15,8 @@ use futures_util::stream::BoxStream;
 
 use crate::model::{ContainerFacts, ContainerId, ContainerName, EngineId, Timestamp};
 
+pub use address::{AddressError, EngineAddress};
+pub use engine::Engine;
 pub use own::own_container_id;
 
 /// Why the engine did not do what was asked, by what the caller does next.
@@ -127,6 +134,9 @@ pub trait ContainerActuator: Send + Sync + 'static {
 pub trait ContainerBuilder: ContainerActuator {
     /// The engine's own full description.
     async fn inspect_raw(&self, id: &str) -> Result<serde_json::Value, EngineError>;
+
+    /// The id of the image that `reference` (a name or an id) stands for now; `None` when there is no such image.
+    async fn image_id(&self, reference: &str) -> Result<Option<String>, EngineError>;
 
     /// Renames it.
     async fn rename(&self, id: &ContainerId, name: &ContainerName) -> Result<(), EngineError>;

@@ -1,3 +1,4 @@
 //! The health loop of one host: pings, pure decisions, and the task that owns both.
 
+pub mod decide;
 pub mod ping;

@@ -1,5 +1,8 @@
 //! ICMP echo to many addresses at once, over one socket per address family.
 
+#[cfg(test)]
+pub(crate) mod fake;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
