@@ -8,7 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{InjectError, LossInjector, LossPhase, LossPlan};
-use crate::model::{Timestamp, format_span};
+use crate::model::Timestamp;
 
 /// What a dummy does.
 #[derive(Debug, Clone)]
@@ -55,10 +55,10 @@ impl fmt::Display for DummyNews {
             Self::Armed { backend, seed } => write!(f, "loses packets by {backend}, seed {seed}"),
             Self::Unarmed(error) => write!(f, "goes on without losing packets: {error}"),
             Self::Phase(LossPhase { loss: Some(loss), lasts }) => {
-                write!(f, "loses {loss} of its packets for {}", format_span(*lasts))
+                write!(f, "loses {loss} of its packets for {:.1}s", lasts.as_secs_f64())
             }
             Self::Phase(LossPhase { loss: None, lasts }) => {
-                write!(f, "loses no packets for {}", format_span(*lasts))
+                write!(f, "loses no packets for {:.1}s", lasts.as_secs_f64())
             }
             Self::Fault(error) => write!(f, "could not change its packet loss: {error}"),
             Self::Ended => f.write_str("ended"),

@@ -282,3 +282,25 @@ async fn the_antagonist_stops_those_who_consent_and_nobody_else() {
     assert_eq!(stops, 2, "{heard:#?}");
     assert!(heard.last().unwrap().contains("still down: "), "{heard:#?}");
 }
+
+#[test]
+fn the_demo_is_three_dummies_that_consent_and_an_antagonist_that_is_spared() {
+    let output = Command::new("docker-compose")
+        .args(["--project-name", "dhtest", "--file", "deploy/demo/compose.yaml", "config"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("docker-compose is installed");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    for (part, times) in [
+        ("image: dockhealth:local", 4),
+        ("- NET_ADMIN", 3),
+        ("dockhealth.chaos: \"true\"", 3),
+        ("dockhealth.monitor: \"true\"", 3),
+        ("dockhealth.on-stop: restart", 3),
+        ("dockhealth.role: antagonist", 1),
+        ("- /var/run/docker.sock:/var/run/docker.sock", 1),
+    ] {
+        assert_eq!(text.matches(part).count(), times, "{part} in {text}");
+    }
+}
