@@ -5,8 +5,10 @@ mod completions;
 pub mod config;
 pub mod controller;
 mod failure;
+mod host;
 pub mod logging;
 mod output;
+mod runtime;
 pub mod settings;
 pub mod up;
 mod version;
@@ -27,6 +29,7 @@ struct Subcommand {
 
 /// Every subcommand, in the order help shows them.
 const SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand { command: agent::command, run: agent::run },
     Subcommand { command: completions::command, run: completions::run },
     Subcommand { command: version::command, run: version::run },
 ];

@@ -117,37 +117,6 @@ pub fn contents(path: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// A secret, read from a file; never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The secret itself, for the one place that sends it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
-
-/// The secret in the file named by `text`: one line.
-pub fn secret(text: &str) -> Result<Secret, String> {
-    let path = path(text)?;
-    let wrong = |what: &str| format!("{} {what}", clean(&path.display().to_string(), 200));
-    let text = String::from_utf8(contents(&path)?).map_err(|_| wrong("holds no text"))?;
-    match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(wrong("is empty; it must hold the secret on one line")),
-        line if line.chars().any(char::is_control) => {
-            Err(wrong("must hold the secret on one line, and nothing else"))
-        }
-        line => Ok(Secret(line.to_owned())),
-    }
-}
-
 /// An address and port to listen on.
 pub fn listen(text: &str) -> Result<SocketAddr, String> {
     let wrong = || {
@@ -252,22 +221,6 @@ mod tests {
         for bad in ["ssh://host", "unix://relative", "tcp://host", ""] {
             assert!(docker_host(bad).is_err(), "{bad:?} was taken");
         }
-    }
-
-    #[test]
-    fn a_secret_is_one_line_and_never_shown() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("s");
-        std::fs::write(&file, "hunter2\n").unwrap();
-        let read = secret(file.to_str().unwrap()).unwrap();
-        assert_eq!(read.expose(), "hunter2");
-        assert!(!format!("{read:?}").contains("hunter2"));
-        for bad in ["", "\n", "a\nb\n"] {
-            std::fs::write(&file, bad).unwrap();
-            let error = secret(file.to_str().unwrap()).unwrap_err();
-            assert!(error.contains("one line"), "{error}");
-        }
-        assert!(secret("/nonexistent").unwrap_err().contains("cannot be read"));
     }
 
     proptest::proptest! {

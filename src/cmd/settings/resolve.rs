@@ -172,6 +172,11 @@ impl Resolver {
         self.raw(setting).is_some()
     }
 
+    /// Whether nothing is wrong so far.
+    pub fn is_well(&self) -> bool {
+        self.problems.is_empty()
+    }
+
     /// Records that `setting` does not go together with others; `what` says what would.
     pub fn wrong(&mut self, setting: &Setting, what: impl fmt::Display) {
         let origin = self.raw(setting).map_or_else(|| setting.flag(), |raw| raw.origin);
@@ -254,7 +259,7 @@ mod tests {
     }
 
     fn interval_ms(args: &[&str], env: &[(&str, &str)], file: Option<&Path>) -> u128 {
-        agent::config(resolver(agent::command(), args, env, file)).unwrap().agent.checks.interval.as_millis()
+        agent::config(resolver(agent::command(), args, env, file)).unwrap().agent.interval.as_millis()
     }
 
     #[test]
@@ -279,7 +284,7 @@ mod tests {
         let dry = [("DOCKHEALTH_DRY_RUN", "yes")];
         let config =
             up::config(resolver(up::command(), &["--monitor-all=false"], &dry, Some(file.path()))).unwrap();
-        assert!(!config.agent.healing.monitor_all && config.agent.dry_run);
+        assert!(!config.agent.policy.monitor_all && config.agent.policy.dry_run);
         assert_eq!(config.controller.allowed_hosts, ["a.example", "b.example"]);
         assert!((config.controller.threshold.percent() - 12.5).abs() < 1e-9);
         let args = ["--allowed-host", "x", "--allowed-host", "y,z"];
@@ -330,10 +335,10 @@ mod tests {
         let cases: [(&[&str], &str); 5] = [
             (&["--listen", "0.0.0.0:8930"], "--listen: 0.0.0.0:8930 is reached from beyond this machine"),
             (&["--tls-cert", file], "--tls-cert: tls-cert and tls-key go together"),
-            (&["--nats-user", "u"], "--nats-user: nats-user and nats-password-file go together"),
+            (&["--nats-user", "u"], "--nats: --nats-user needs --nats-password-file"),
             (
                 &["--nats-token-file", file, "--nats-creds-file", file],
-                "--nats-creds-file: give one way to log in",
+                "--nats: give one of --nats-user, --nats-token-file and --nats-creds-file",
             ),
             (&["--nats", "nats://u:p@h"], "--nats: a URL must hold no user or password"),
         ];
