@@ -10,6 +10,7 @@ mod events;
 #[cfg(test)]
 pub mod fake;
 mod raw;
+pub mod recreate;
 
 use std::time::Duration;
 
