@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::settings::parse::{self, Secret, millis};
 use super::settings::{Resolver, table as t};
+use crate::docker::EngineAddress;
 use crate::model::{HostName, OnStop, Rate, Threshold};
 use crate::monitor::ping::ProbePlan;
 
@@ -133,8 +134,8 @@ pub struct AgentConfig {
     pub hostname: Option<HostName>,
     /// Where its state is kept.
     pub data_dir: PathBuf,
-    /// The engine's address: `unix:///path` or `tcp://host:port`.
-    pub docker_host: String,
+    /// Where the engine listens.
+    pub docker_host: EngineAddress,
     /// Between two reports.
     pub report_interval: Duration,
     /// Whether it only observes.
@@ -284,7 +285,7 @@ pub fn agent(r: &mut Resolver) -> AgentConfig {
     AgentConfig {
         hostname: r.opt(&t::HOSTNAME, parse::typed::<HostName>),
         data_dir: data_dir(r),
-        docker_host: r.get(&t::DOCKER_HOST, parse::docker_host),
+        docker_host: r.get(&t::DOCKER_HOST, parse::typed::<EngineAddress>),
         // A host counts as silent 15 s after its last word, so one report may get lost.
         report_interval: r.get(&t::REPORT_INTERVAL, parse::span(millis(100, 7_000))),
         dry_run: r.switch(&t::DRY_RUN),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Read;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -190,28 +190,6 @@ pub fn server(text: &str) -> Result<http::Uri, String> {
     }
 }
 
-/// Whether a URL's host is this machine itself.
-pub fn is_loopback(host: &str) -> bool {
-    let address: Result<IpAddr, _> = host.trim_matches(['[', ']']).parse();
-    address.map_or(host.eq_ignore_ascii_case("localhost"), |a| a.is_loopback())
-}
-
-/// The engine's address: `unix:///path` or `tcp://host:port`.
-pub fn docker_host(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    let wrong =
-        || format!("{} is not an engine: give unix:///path/to/docker.sock or tcp://host:port", quoted(text));
-    let right = match text.split_once("://") {
-        Some(("unix", path)) => path.starts_with('/') && path.len() > 1,
-        Some(("tcp" | "http", rest)) => {
-            let authority: Result<http::uri::Authority, _> = rest.trim_end_matches('/').parse();
-            authority.is_ok_and(|a| !a.host().is_empty() && a.port_u16().is_some())
-        }
-        _ => false,
-    };
-    if right { Ok(text.to_owned()) } else { Err(wrong()) }
-}
-
 /// A name the server is reached by: a host name or address, without port.
 pub fn allowed_host(text: &str) -> Result<String, String> {
     let name = text.trim();
@@ -246,12 +224,6 @@ mod tests {
         for bad in ["x", "ftp://x", "http://u:p@x", "http://x/path", ""] {
             assert!(server(bad).is_err(), "{bad:?} was taken");
         }
-        assert!(
-            docker_host("unix:///var/run/docker.sock").is_ok() && docker_host("tcp://10.0.0.1:2375").is_ok()
-        );
-        for bad in ["ssh://host", "unix://relative", "tcp://host", ""] {
-            assert!(docker_host(bad).is_err(), "{bad:?} was taken");
-        }
     }
 
     #[test]
@@ -274,7 +246,7 @@ mod tests {
         #[test]
         fn no_text_panics(text in ".*") {
             let _ = (switch(&text), size(&text), listen(&text), nats_servers(&text), server(&text));
-            let _ = (docker_host(&text), allowed_host(&text), count(1..=5)(&text), span(millis(1, 5))(&text));
+            let _ = (allowed_host(&text), count(1..=5)(&text), span(millis(1, 5))(&text));
         }
     }
 }

@@ -292,7 +292,7 @@ mod tests {
         let both = [("DOCKER_HOST", "tcp://a:2375"), ("DOCKHEALTH_DOCKER_HOST", "tcp://b:2375")];
         for (env, expected) in [(&both[..1], "tcp://a:2375"), (&both[..], "tcp://b:2375")] {
             let config = agent::config(resolver(agent::command(), &[], env, None)).unwrap();
-            assert_eq!(config.agent.docker_host, expected);
+            assert_eq!(config.agent.docker_host.to_string(), expected);
         }
     }
 
