@@ -1,5 +1,7 @@
 //! The real binary, against a scripted controller and a scripted agent.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
