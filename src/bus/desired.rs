@@ -1,5 +1,7 @@
 //! Keys and values of the desired-state bucket.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::subject::{encode_token, name_of};
@@ -45,6 +47,15 @@ impl DesiredChange {
             Self::Freeze(scope, Some(freeze)) => drop(state.freezes.insert(scope, freeze)),
             Self::Freeze(scope, None) => drop(state.freezes.remove(&scope)),
         }
+    }
+
+    /// The changes that make `old` into `new`.
+    pub fn between(old: &DesiredState, new: &DesiredState) -> Vec<Self> {
+        let before: BTreeMap<_, _> = Self::all_of(old).into_iter().map(|c| (c.key(), c)).collect();
+        let after: BTreeMap<_, _> = Self::all_of(new).into_iter().map(|c| (c.key(), c)).collect();
+        let gone = before.keys().filter(|key| !after.contains_key(key)).cloned().map(Self::removal);
+        let changed = after.iter().filter(|(key, change)| before.get(key) != Some(change));
+        gone.chain(changed.map(|(_, change)| change.clone())).collect()
     }
 
     /// The changes that make an empty state into `state`.
@@ -170,6 +181,26 @@ mod tests {
             DesiredChange::removal(change.key()).apply(&mut again);
         }
         assert_eq!(again, DesiredState::default());
+    }
+
+    #[test]
+    fn only_what_differs_lies_between_two_states() {
+        let (mut old, mut new) = (DesiredState::default(), DesiredState::default());
+        for change in sample() {
+            change.apply(&mut old);
+        }
+        for change in &sample()[..2] {
+            change.clone().apply(&mut new);
+        }
+        let other = DesiredChange::Threshold(Some(Threshold::new(7.0).unwrap()));
+        other.clone().apply(&mut new);
+        let between = DesiredChange::between(&old, &new);
+        assert_eq!(between.len(), 3, "{between:?}");
+        assert!(between.contains(&other));
+        for change in between {
+            change.apply(&mut old);
+        }
+        assert_eq!(old, new);
     }
 
     #[test]

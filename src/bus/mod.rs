@@ -2,7 +2,10 @@
 //! in process, `nats` between hosts. Subjects and wire types exist only here.
 
 mod desired;
+mod local;
+mod mailbox;
 mod message;
+mod nats;
 mod subject;
 
 use std::time::Duration;
@@ -13,10 +16,12 @@ use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 
 pub use desired::{DesiredChange, decode_entry, encode_entry, key_of, parse_key};
+pub use local::{DesiredStore, LocalBus};
 pub use message::{
     AgentCommand, AgentReply, Capability, CommandError, ContainerReport, EngineReport, EngineStatus,
     HostReport, OutboxAck, OutboxBatch, OutboxItem, PROTOCOL_VERSION, WhyReport, decode, encode,
 };
+pub use nats::{NatsBus, NatsOptions, NatsOptionsError, Role};
 pub use subject::{Subject, decode_token, encode_token};
 
 /// What keeps the bus from doing what was asked.

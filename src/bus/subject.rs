@@ -36,6 +36,14 @@ impl Subject {
         }
     }
 
+    /// Whether what is sent to `sent` reaches a subscriber of this.
+    pub fn matches(&self, sent: &Self) -> bool {
+        match (self, sent) {
+            (Self::AllReports, Self::Report(_)) | (Self::AllOutboxes, Self::Outbox(_)) => true,
+            _ => self == sent,
+        }
+    }
+
     /// The host it names.
     pub fn host(&self) -> Option<&HostName> {
         match self {
@@ -108,6 +116,16 @@ mod tests {
         let subject = Subject::Command(host);
         assert_eq!(subject.to_string(), "dockhealth.v1.host.web=2Eexample=2Eorg.cmd");
         assert_eq!(Subject::parse(&subject.to_string()), Some(subject));
+    }
+
+    #[test]
+    fn wildcards_match_every_host_of_their_kind() {
+        let host = || HostName::new("web1").unwrap();
+        assert!(Subject::AllReports.matches(&Subject::Report(host())));
+        assert!(Subject::AllOutboxes.matches(&Subject::Outbox(host())));
+        assert!(!Subject::AllReports.matches(&Subject::Outbox(host())));
+        assert!(Subject::Command(host()).matches(&Subject::Command(host())));
+        assert!(!Subject::Command(host()).matches(&Subject::Command(HostName::new("web2").unwrap())));
     }
 
     proptest! {

@@ -200,3 +200,6 @@ pub(super) fn time(json: &Value, at: &str) -> Option<Timestamp> {
 fn malformed(problem: impl ToString) -> EngineError {
     EngineError::Malformed(problem.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,13 @@
 //! Engine types never leave this folder.
 
 mod address;
+#[cfg(test)]
+mod contract;
 mod convert;
 mod engine;
 mod events;
+#[cfg(test)]
+pub mod fake;
 mod raw;
 
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! The vocabulary every other module speaks: ids, percentages, times, containers, desired state,
 //! health, checks, events and incidents. Plain data: nothing here reads a clock, a socket or Docker.
 
+mod action;
 mod check;
 mod container;
 mod desired;
@@ -12,7 +13,9 @@ mod loss;
 mod span;
 mod text;
 mod time;
+mod token;
 
+pub use action::{ActionKind, ActionOutcome, JournalEntry};
 pub use check::{AddressCheck, CheckKind, CheckRecord, Verdict};
 pub use container::{
     ContainerFacts, Healthcheck, HealthcheckStatus, Namespace, NetworkAttachment, RestartPolicy, RunState,
@@ -28,3 +31,4 @@ pub use loss::{LossPercent, PercentError, Threshold};
 pub use span::{Rate, SpanError, format_span, parse_span};
 pub use text::clean;
 pub use time::{Mono, Now, Timestamp, TimestampError};
+pub use token::{Scope, TokenId};

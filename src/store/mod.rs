@@ -1,1 +1,26 @@
 //! State on disk, in SQLite. SQL exists only here.
+//!
+//! Two databases, each owned by one thread and one process: `agent.db` ([`AgentDb`]) and `controller.db`
+//! ([`ControllerDb`]); `dockhealth up` has both in one data directory.
+//!
+//! What a method returned `Ok` for survives `kill -9` and power loss. In write-ahead mode `synchronous=NORMAL` would
+//! do for the first, since what was written stays in the kernel's page cache, but it syncs only at checkpoints:
+//! a machine that loses power may forget commits that were already acknowledged to an agent, which has
+//! forgotten them too. So both databases use `FULL`, one sync per commit, and callers write in batches.
+
+mod agent;
+mod controller;
+mod db;
+mod desired;
+mod dir;
+mod error;
+#[cfg(test)]
+mod fixture;
+mod rows;
+
+pub use agent::{AgentDb, AnsweredRow, DEFAULT_OUTBOX_BYTES, MAX_ITEM_BYTES, OutboxSlice, PushOutcome};
+pub use controller::{
+    ControllerDb, EventOrder, EventQuery, HostRow, IncidentQuery, Ingested, MAX_HOSTS, MAX_LIMIT, MAX_TOKENS,
+    Retention, TokenRow,
+};
+pub use error::StoreError;

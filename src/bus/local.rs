@@ -1,0 +1,161 @@
+//! The bus within one process: `dockhealth up`, and tests.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::mailbox::{self, mailbox};
+use super::{Bus, BusError, BusStatus, DesiredChange, DesiredUpdate, Incoming, Responder, Subject};
+use crate::model::DesiredState;
+
+/// Where the local bus keeps the desired state over restarts.
+#[async_trait]
+pub trait DesiredStore: Send + Sync + 'static {
+    /// Stores one change: on return it survives the process. The error says why it could not.
+    async fn put(&self, change: &DesiredChange) -> Result<(), String>;
+}
+
+/// A bus within this process; clones are the same bus.
+#[derive(Clone)]
+pub struct LocalBus(Arc<Inner>);
+
+struct Inner {
+    subscribers: Mutex<Vec<Subscriber>>,
+    dropped: Arc<AtomicU64>,
+    /// Held while a change is stored and told, so changes keep one order.
+    store: tokio::sync::Mutex<Box<dyn DesiredStore>>,
+    desired: watch::Sender<Arc<DesiredState>>,
+    status: watch::Sender<BusStatus>,
+}
+
+struct Subscriber {
+    subject: Subject,
+    mailbox: mailbox::Sender<Incoming>,
+}
+
+impl LocalBus {
+    /// A bus whose desired state is `desired`, as `store` has it.
+    pub fn new(desired: DesiredState, store: impl DesiredStore) -> Self {
+        Self(Arc::new(Inner {
+            subscribers: Mutex::default(),
+            dropped: Arc::default(),
+            store: tokio::sync::Mutex::new(Box::new(store)),
+            desired: watch::Sender::new(Arc::new(desired)),
+            status: watch::Sender::new(BusStatus::Connected),
+        }))
+    }
+
+    /// How many messages slow subscribers have lost.
+    pub fn dropped(&self) -> u64 {
+        self.0.dropped.load(Ordering::Relaxed)
+    }
+
+    fn subscribers(&self) -> MutexGuard<'_, Vec<Subscriber>> {
+        self.0.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands `payload` to everyone who listens on `subject`.
+    fn deliver(&self, subject: &Subject, payload: &Bytes, reply: impl Fn() -> Option<Responder>) {
+        let mut subscribers = self.subscribers();
+        subscribers.retain(|subscriber| !subscriber.mailbox.is_closed());
+        for subscriber in subscribers.iter().filter(|s| s.subject.matches(subject)) {
+            let message = Incoming { subject: subject.clone(), payload: payload.clone(), reply: reply() };
+            subscriber.mailbox.send(message);
+        }
+    }
+}
+
+#[async_trait]
+impl Bus for LocalBus {
+    async fn publish(&self, subject: &Subject, payload: Bytes) -> Result<(), BusError> {
+        self.deliver(subject, &payload, || None);
+        Ok(())
+    }
+
+    async fn subscribe(&self, subject: &Subject) -> Result<BoxStream<'static, Incoming>, BusError> {
+        let (sender, receiver) = mailbox(self.0.dropped.clone());
+        self.subscribers().push(Subscriber { subject: subject.clone(), mailbox: sender });
+        Ok(receiver.boxed())
+    }
+
+    async fn request(&self, subject: &Subject, payload: Bytes, within: Duration) -> Result<Bytes, BusError> {
+        let mut answers = self.request_many(subject, payload, within).await?;
+        answers.next().await.ok_or_else(|| BusError::NoAnswer(subject.to_string()))
+    }
+
+    async fn request_many(
+        &self,
+        subject: &Subject,
+        payload: Bytes,
+        within: Duration,
+    ) -> Result<BoxStream<'static, Bytes>, BusError> {
+        // Ends by itself when every responder has answered or was dropped: each holds a sender.
+        let (answers, receiver) = mpsc::channel(mailbox::CAPACITY);
+        self.deliver(subject, &payload, || {
+            let answers = answers.clone();
+            let send = move |answer| async move {
+                // An asker that has left wants no answer any more.
+                let _ = answers.send(answer).await;
+                Ok(())
+            };
+            Some(Responder::new(send))
+        });
+        Ok(ReceiverStream::new(receiver).take_until(tokio::time::sleep(within)).boxed())
+    }
+
+    async fn put_desired(&self, change: DesiredChange) -> Result<(), BusError> {
+        let bus = self.0.clone();
+        // A task of its own: a caller that leaves midway must not part what is stored from what is told.
+        let put = tokio::spawn(async move {
+            let store = bus.store.lock().await;
+            store
+                .put(&change)
+                .await
+                .map_err(|e| BusError::Refused(format!("cannot store the desired state: {e}")))?;
+            bus.desired.send_modify(|state| change.apply(Arc::make_mut(state)));
+            Ok(())
+        });
+        put.await.unwrap_or_else(|e| Err(BusError::Refused(format!("cannot store the desired state: {e}"))))
+    }
+
+    async fn watch_desired(&self) -> Result<BoxStream<'static, DesiredUpdate>, BusError> {
+        let mut desired = self.0.desired.subscribe();
+        let (updates, receiver) = mpsc::channel(mailbox::CAPACITY);
+        tokio::spawn(async move {
+            let mut told = desired.borrow_and_update().clone();
+            let first = std::iter::once(DesiredUpdate::Resync)
+                .chain(DesiredChange::all_of(&told).into_iter().map(DesiredUpdate::Change))
+                .chain([DesiredUpdate::Synced]);
+            let mut news: Vec<DesiredUpdate> = first.collect();
+            loop {
+                for update in news.drain(..) {
+                    if updates.send(update).await.is_err() {
+                        return;
+                    }
+                }
+                let closed = pin!(updates.closed());
+                tokio::select! {
+                    () = closed => return,
+                    changed = desired.changed() => if changed.is_err() { return },
+                }
+                // The difference to what was told, not each change: a slow watcher costs no memory.
+                let now = desired.borrow_and_update().clone();
+                news.extend(DesiredChange::between(&told, &now).into_iter().map(DesiredUpdate::Change));
+                told = now;
+            }
+        });
+        Ok(ReceiverStream::new(receiver).boxed())
+    }
+
+    fn status(&self) -> watch::Receiver<BusStatus> {
+        self.0.status.subscribe()
+    }
+}

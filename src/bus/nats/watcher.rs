@@ -1,0 +1,200 @@
+//! Follows the bucket of desired state:
+//!
+//! ```text
+//! connected -> subscribe to changes -> read every entry (Resync .. Synced) -> changes, and every 10 s what was missed
+//!     ^                                                                          |
+//!     +------ reconnected, bucket gone or made anew, an error <------------------+
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::SelectAll;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{debug, info, warn};
+
+use super::bucket::{self, CHANGES, Entry};
+use super::connection::Connection;
+use super::options::Role;
+use crate::bus::{BusError, BusStatus, DesiredChange, DesiredUpdate, decode_entry, key_of, parse_key};
+use crate::model::{DesiredKey, FreezeScope};
+
+/// How often the bucket is asked for changes that were never told.
+const CATCH_UP: Duration = Duration::from_secs(10);
+/// The pause before the whole is read again, after an error.
+const PAUSE: Duration = Duration::from_secs(1);
+/// For how long after reading, changes that were read already may still be told.
+const ECHOES: Duration = Duration::from_secs(2);
+/// Of how many malformed entries it is remembered that they were logged.
+const LOGGED: usize = 1000;
+
+/// Some of the bucket's keys, and how far they are known.
+struct Part {
+    filter: String,
+    /// The last revision read or told.
+    known: u64,
+}
+
+/// Why a session ended.
+enum End {
+    /// Nobody watches any more.
+    Unwatched,
+    /// The whole must be read again.
+    Again(String),
+}
+
+impl From<BusError> for End {
+    fn from(error: BusError) -> Self {
+        Self::Again(error.to_string())
+    }
+}
+
+/// Follows the bucket for one watcher.
+pub(super) struct Watcher {
+    connection: Connection,
+    role: Role,
+    updates: mpsc::Sender<DesiredUpdate>,
+    logged: BTreeMap<String, u64>,
+    waiting: bool,
+}
+
+impl Watcher {
+    pub(super) fn new(connection: Connection, role: Role, updates: mpsc::Sender<DesiredUpdate>) -> Self {
+        Self { connection, role, updates, logged: BTreeMap::new(), waiting: false }
+    }
+
+    /// Runs until nobody watches.
+    pub(super) async fn run(mut self) {
+        let updates = self.updates.clone();
+        let follow = async {
+            let mut status = self.connection.status();
+            while status.wait_for(|status| *status == BusStatus::Connected).await.is_ok() {
+                let Err(End::Again(why)) = self.session().await else { return };
+                debug!("the desired state is read again: {why}");
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        tokio::select! {
+            () = follow => {}
+            () = updates.closed() => {}
+        }
+    }
+
+    async fn session(&mut self) -> Result<(), End> {
+        let mut epoch = self.connection.epoch();
+        epoch.mark_unchanged();
+        let mut parts: Vec<Part> =
+            filters(&self.role).into_iter().map(|filter| Part { filter, known: 0 }).collect();
+        let mut changes = SelectAll::new();
+        for (index, part) in parts.iter().enumerate() {
+            let told = self.connection.listen(format!("{CHANGES}{}", part.filter)).await?;
+            changes.push(told.map(move |message| (index, message)));
+        }
+        self.wait_for_bucket(&parts[0].filter).await?;
+        self.tell(DesiredUpdate::Resync).await?;
+        for part in &mut parts {
+            self.read_on(part).await?;
+        }
+        self.tell(DesiredUpdate::Synced).await?;
+        let read_until = Instant::now();
+        let mut catch_up = tokio::time::interval_at(read_until + CATCH_UP, CATCH_UP);
+        catch_up.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                told = changes.next() => {
+                    let Some((index, message)) = told else {
+                        return Err(End::Again("the subscription ended".into()));
+                    };
+                    let Some(entry) = Entry::read(&message) else { continue };
+                    if entry.revision > parts[index].known {
+                        parts[index].known = entry.revision;
+                        self.tell_entry(entry).await?;
+                    } else if read_until.elapsed() > ECHOES {
+                        return Err(End::Again("the bucket was made anew".into()));
+                    }
+                }
+                _ = catch_up.tick() => for part in &mut parts {
+                    self.read_on(part).await?;
+                },
+                _ = epoch.changed() => return Err(End::Again("reconnected".into())),
+            }
+        }
+    }
+
+    /// Returns once there is a bucket: the controller makes it, agents wait for it.
+    async fn wait_for_bucket(&mut self, filter: &str) -> Result<(), End> {
+        match bucket::next(&self.connection, filter, 1).await {
+            Ok(_) => {
+                self.waiting = false;
+                Ok(())
+            }
+            Err(BusError::NoAnswer(_)) if self.role == Role::Controller => {
+                Ok(bucket::create(&self.connection).await?)
+            }
+            Err(error) => {
+                if !self.waiting {
+                    info!("waiting for the desired state on NATS: {error}");
+                    self.waiting = true;
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Tells what is stored after `part.known`.
+    async fn read_on(&mut self, part: &mut Part) -> Result<(), End> {
+        while let Some(entry) = bucket::next(&self.connection, &part.filter, part.known + 1).await? {
+            if entry.revision <= part.known {
+                return Err(End::Again("revisions do not grow".into()));
+            }
+            part.known = entry.revision;
+            self.tell_entry(entry).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell_entry(&mut self, entry: Entry) -> Result<(), End> {
+        // Keys of later versions are not ours to judge.
+        let Some(key) = parse_key(&entry.key) else { return Ok(()) };
+        let change = match &entry.value {
+            None => DesiredChange::removal(key),
+            Some(value) => match decode_entry(key, value) {
+                Ok(change) => change,
+                Err(error) => {
+                    self.malformed(entry.key, entry.revision, &error);
+                    return Ok(());
+                }
+            },
+        };
+        self.tell(DesiredUpdate::Change(change)).await
+    }
+
+    fn malformed(&mut self, key: String, revision: u64, error: &BusError) {
+        if self.logged.get(&key) != Some(&revision) {
+            warn!("the desired state's entry {key}, revision {revision}, is passed over: {error}");
+            if self.logged.len() == LOGGED {
+                self.logged.clear();
+            }
+            self.logged.insert(key, revision);
+        }
+    }
+
+    async fn tell(&self, update: DesiredUpdate) -> Result<(), End> {
+        self.updates.send(update).await.map_err(|_| End::Unwatched)
+    }
+}
+
+/// The keys that concern `role`.
+fn filters(role: &Role) -> Vec<String> {
+    match role {
+        Role::Controller => vec![">".into()],
+        Role::Agent(host) => vec![
+            key_of(&DesiredKey::Threshold),
+            key_of(&DesiredKey::Freeze(FreezeScope::All)),
+            key_of(&DesiredKey::Freeze(FreezeScope::Host(host.clone()))),
+            format!("container.{}.*", crate::bus::encode_token(host.as_str())),
+        ],
+    }
+}

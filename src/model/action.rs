@@ -1,0 +1,68 @@
+//! What the agent does to containers, and the record it keeps of it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ContainerId, ContainerName, OperationId, Timestamp};
+
+/// What is done to a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ActionKind {
+    /// It is down: started.
+    Start,
+    /// It runs and fails: stopped and started.
+    Restart,
+    /// It is replaced by a new container of the same name and configuration.
+    Recreate,
+}
+
+impl ActionKind {
+    /// The word in API, CLI, journal and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Restart => "restart",
+            Self::Recreate => "recreate",
+        }
+    }
+}
+
+impl std::fmt::Display for ActionKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How an action ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActionOutcome {
+    /// The engine did it.
+    Done,
+    /// It was not done; why.
+    Failed(String),
+}
+
+/// One action in the agent's journal: written before the engine is asked, so that a successor of a killed agent
+/// knows what may be half done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JournalEntry {
+    /// Names the action.
+    pub op: OperationId,
+    /// The container.
+    pub container: ContainerName,
+    /// Its id when the action began.
+    pub id: ContainerId,
+    /// What is done.
+    pub kind: ActionKind,
+    /// Why, in one plain sentence.
+    pub reason: String,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended; `None` while it goes on.
+    pub finished: Option<Timestamp>,
+    /// How it ended; `None` while it goes on.
+    pub outcome: Option<ActionOutcome>,
+    /// How far an action of several steps has come, as its executor writes it.
+    pub step: Option<serde_json::Value>,
+}

@@ -1,0 +1,54 @@
+//! The data directory: private, and used by one process at a time.
+
+use std::ffi::CString;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use super::StoreError;
+
+/// A role's claim on a data directory, by a lock on `<role>.lock` that the kernel drops with the process.
+pub(super) struct DirLock {
+    _file: File,
+}
+
+impl DirLock {
+    /// Makes `dir` (mode 0700) if there is none and claims it for `role`.
+    pub(super) fn take(dir: &Path, role: &'static str) -> Result<Self, StoreError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| StoreError::io(dir, e))?;
+        let path = dir.join(format!("{role}.lock"));
+        let file = private_file(&path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::InUse { dir: dir.to_owned(), role }),
+            Err(TryLockError::Error(e)) => Err(StoreError::io(&path, e)),
+        }
+    }
+}
+
+/// Opens `path` for writing, making it if there is none; only its owner may read or write it. SQLite gives its
+/// side files the same mode.
+pub(super) fn private_file(path: &Path) -> Result<File, StoreError> {
+    let open = || {
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        if file.metadata()?.permissions().mode() & 0o777 != 0o600 {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+        }
+        Ok(file)
+    };
+    open().map_err(|e| StoreError::io(path, e))
+}
+
+/// Whether the file system of `file` has less room left than SQLite's smallest side file needs (32 KiB).
+pub(super) fn is_full(file: &Path) -> bool {
+    let Some(path) = file.parent().and_then(|dir| CString::new(dir.as_os_str().as_bytes()).ok()) else {
+        return false;
+    };
+    // SAFETY: an all-zero statvfs is a valid value of that plain C structure.
+    let mut room: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `path` ends in NUL and `room` is writable; both outlive the call.
+    let known = unsafe { libc::statvfs(path.as_ptr(), &raw mut room) } == 0;
+    known && room.f_bavail.saturating_mul(room.f_frsize) < 32 * 1024
+}

@@ -1,0 +1,8 @@
+//! The bus: one contract, kept by both adapters; a real nats-server for the second, once open to anyone and once with
+//! the fleet's own configuration.
+
+mod contract;
+mod fixtures;
+mod fleet;
+mod nats;
+mod rig;
