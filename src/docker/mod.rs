@@ -9,6 +9,7 @@ mod engine;
 mod events;
 #[cfg(test)]
 pub mod fake;
+mod own;
 mod raw;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::model::{ContainerFacts, ContainerId, ContainerName, EngineId, Timesta
 
 pub use address::{AddressError, EngineAddress};
 pub use engine::Engine;
+pub use own::own_container_id;
 
 /// Why the engine did not do what was asked, by what the caller does next.
 #[derive(Debug, Clone, thiserror::Error)]

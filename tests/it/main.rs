@@ -4,4 +4,5 @@ mod cli;
 mod bus;
 mod ping;
 mod store;
+mod chaos;
 mod support;

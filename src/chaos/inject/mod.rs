@@ -31,14 +31,9 @@ pub enum InjectError {
     /// The kernel refused for another reason.
     #[error("the kernel refused {0}: {1}")]
     Kernel(&'static str, #[source] io::Error),
-    /// Neither way works.
-    #[error("no way to lose packets: {netem}; {nftables}")]
-    NoBackend {
-        /// Why not netem.
-        netem: Box<InjectError>,
-        /// Why not nftables.
-        nftables: Box<InjectError>,
-    },
+    /// No backend works; why, one by one.
+    #[error("no way to lose packets: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    NoBackend(Vec<InjectError>),
     /// The network namespace of another process cannot be entered.
     #[error("cannot enter the network namespace of process {0} (needs CAP_SYS_ADMIN): {1}")]
     Namespace(u32, #[source] io::Error),
@@ -66,24 +61,56 @@ pub trait LossInjector: Send {
     fn describe(&self) -> &str;
 }
 
-/// The best way to lose packets on `interface` of the calling thread's network namespace: netem where the kernel has
-/// it, else nftables. Changes nothing yet. The injector may be used from any thread.
-pub fn best_injector(interface: &str) -> Result<Box<dyn LossInjector>, InjectError> {
-    let netem = match Netem::open(interface) {
-        Ok(netem) => return Ok(Box::new(netem)),
-        Err(error @ (InjectError::NotPermitted | InjectError::NoInterface(_))) => return Err(error),
-        Err(error) => error,
-    };
-    match Nft::open(interface) {
-        Ok(nft) => Ok(Box::new(nft)),
-        Err(error @ InjectError::NotPermitted) => Err(error),
-        Err(error) => Err(InjectError::NoBackend { netem: Box::new(netem), nftables: Box::new(error) }),
+/// The kernel's ways to lose packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LossBackend {
+    /// A netem qdisc: what leaves the interface, Ethernet's own messages too. When its process is killed it stays as
+    /// long as the interface, so as long as a container whose first process it was.
+    Netem,
+    /// An nftables rule: what enters the interface for this container, IPv4 and IPv6. The kernel removes it with its
+    /// process, however that ends (since Linux 5.12).
+    Nftables,
+}
+
+impl LossBackend {
+    /// All of them, the preferred one first.
+    pub const ALL: [Self; 2] = [Self::Netem, Self::Nftables];
+
+    /// Its name, as people know it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Netem => "netem",
+            Self::Nftables => "nftables",
+        }
+    }
+
+    /// An injector for `interface` of the calling thread's network namespace, once the kernel has said that it would do
+    /// its part; nothing is changed yet. The injector may be used from any thread.
+    pub fn open(self, interface: &str) -> Result<Box<dyn LossInjector>, InjectError> {
+        match self {
+            Self::Netem => Netem::open(interface).map(|netem| Box::new(netem) as _),
+            Self::Nftables => Nft::open(interface).map(|nft| Box::new(nft) as _),
+        }
     }
 }
 
-/// Each backend by name, and why it would not work here; asks about the loopback interface and changes nothing.
-pub fn probe_backends() -> Vec<(&'static str, Result<(), InjectError>)> {
-    vec![("netem", Netem::open("lo").map(drop)), ("nftables", Nft::open("lo").map(drop))]
+/// The best way to lose packets on `interface` of the calling thread's network namespace: netem where the kernel has
+/// it, else nftables.
+pub fn best_injector(interface: &str) -> Result<Box<dyn LossInjector>, InjectError> {
+    let mut reasons = Vec::new();
+    for backend in LossBackend::ALL {
+        match backend.open(interface) {
+            Err(error @ (InjectError::NotPermitted | InjectError::NoInterface(_))) => return Err(error),
+            Err(error) => reasons.push(error),
+            Ok(injector) => return Ok(injector),
+        }
+    }
+    Err(InjectError::NoBackend(reasons))
+}
+
+/// Each backend, and why it would not work here; asks about the loopback interface and changes nothing.
+pub fn probe_backends() -> Vec<(LossBackend, Result<(), InjectError>)> {
+    LossBackend::ALL.map(|backend| (backend, backend.open("lo").map(drop))).into()
 }
 
 /// Runs `act` in the network namespace of process `pid`, on a thread of its own, so no other thread ever leaves its
@@ -113,7 +140,7 @@ fn interface_index(interface: &str) -> Result<i32, InjectError> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
     /// Runs `test` on a thread with an empty network namespace of its own, so it disturbs nobody.
@@ -143,7 +170,11 @@ pub(crate) mod tests {
             let probes = probe_backends();
             let works = probes.iter().find(|(_, answer)| answer.is_ok()).expect("netem or nftables").0;
             let injector = best_injector("lo").unwrap();
-            assert!(injector.describe().starts_with(works), "{} is not {works}", injector.describe());
+            assert!(
+                injector.describe().starts_with(works.name()),
+                "{} is not {works:?}",
+                injector.describe()
+            );
         });
     }
 

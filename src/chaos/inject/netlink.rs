@@ -214,8 +214,7 @@ mod tests {
     #[test]
     fn attributes_are_padded_and_their_length_is_not() {
         let attributes = Attributes::default().text(1, "ab").be32(2, 7);
-        let inner = [7_u8.to_ne_bytes().as_slice(), &[0, 1, 0], b"ab\0\0"].concat();
-        assert_eq!(attributes.0[..8], inner);
+        assert_eq!(attributes.0[..8], [7, 0, 1, 0, b'a', b'b', 0, 0]);
         assert_eq!(attributes.0[8..], [8, 0, 2, 0, 0, 0, 0, 7]);
         let nested = Attributes::default().nested(4, &attributes);
         assert_eq!(nested.0[..4], [20, 0, 4, 0x80]);
@@ -240,7 +239,7 @@ mod tests {
         let answers = decode(&bytes).unwrap();
         assert_eq!(answers, [Answer { sequence: 2, errno: 1 }, Answer { sequence: 3, errno: 0 }]);
         for cut in [1, HEADER - 1, HEADER, bytes.len() - 1] {
-            assert!(decode(&bytes[..cut]).is_err() || cut == bytes.len(), "cut at {cut}");
+            assert!(decode(&bytes[..cut]).is_err(), "cut at {cut}");
         }
         assert!(decode(&answer_bytes(1, 5, &[])).is_err(), "an errno above zero");
         assert!(decode(&answer_bytes(1, i32::MIN, &[])).is_err());
