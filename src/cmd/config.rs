@@ -4,36 +4,49 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::settings::parse::{self, Secret, millis};
+use super::settings::parse::{self, millis};
 use super::settings::{Resolver, table as t};
+use crate::bus::{NatsOptions, Role};
 use crate::docker::EngineAddress;
 use crate::model::{HostName, OnStop, Rate, Threshold};
 use crate::monitor::ping::ProbePlan;
 
-/// The NATS server and how to log in there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The NATS server and how to log in there; the files were readable when they were named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NatsConfig {
-    /// URLs, tried in turn.
-    pub servers: Vec<String>,
-    /// How to log in.
-    pub login: NatsLogin,
+    /// Servers, tried in turn.
+    pub urls: Vec<String>,
+    /// User to log in as, together with the password.
+    pub user: Option<String>,
+    /// Holds the password.
+    pub password_file: Option<PathBuf>,
+    /// Holds a token to log in with.
+    pub token_file: Option<PathBuf>,
+    /// Credentials to log in with.
+    pub creds_file: Option<PathBuf>,
     /// The authorities to trust (PEM); with them the connection must be TLS.
-    pub tls_ca: Option<PathBuf>,
+    pub tls_ca_file: Option<PathBuf>,
     /// The client's own certificate.
     pub tls_client: Option<CertFiles>,
 }
 
-/// How to log in at the NATS server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NatsLogin {
-    /// Not at all.
-    Anonymous,
-    /// By user and password.
-    User(String, Secret),
-    /// By token.
-    Token(Secret),
-    /// By credentials file.
-    Creds(PathBuf),
+impl NatsConfig {
+    /// As the bus takes it, for the one who speaks.
+    pub fn options(&self, role: Role) -> NatsOptions {
+        NatsOptions {
+            urls: self.urls.clone(),
+            role,
+            user: self.user.clone(),
+            password_file: self.password_file.clone(),
+            token_file: self.token_file.clone(),
+            creds_file: self.creds_file.clone(),
+            tls_ca_file: self.tls_ca_file.clone(),
+            tls_cert_file: self.tls_client.as_ref().map(|files| files.cert.clone()),
+            tls_key_file: self.tls_client.as_ref().map(|files| files.key.clone()),
+            name: None,
+            inbox_prefix: None,
+        }
+    }
 }
 
 /// A certificate chain and its key, as PEM files.
@@ -169,12 +182,17 @@ const LONGEST_MS: u64 = 7 * 86_400_000;
 
 /// Reads the settings of [`t::NATS`].
 pub fn nats(r: &mut Resolver) -> NatsConfig {
-    let user = r.opt(&t::NATS_USER, |text| Ok::<_, String>(text.to_owned()));
-    let password = r.opt(&t::NATS_PASSWORD_FILE, parse::secret);
-    let token = r.opt(&t::NATS_TOKEN_FILE, parse::secret);
-    let creds = r.opt(&t::NATS_CREDS_FILE, parse::readable);
+    let config = NatsConfig {
+        urls: r.get(&t::NATS_URL, parse::nats_servers),
+        user: r.opt(&t::NATS_USER, |text| Ok::<_, String>(text.to_owned())),
+        password_file: r.opt(&t::NATS_PASSWORD_FILE, parse::secret_file),
+        token_file: r.opt(&t::NATS_TOKEN_FILE, parse::secret_file),
+        creds_file: r.opt(&t::NATS_CREDS_FILE, parse::readable),
+        tls_ca_file: r.opt(&t::NATS_TLS_CA, parse::readable),
+        tls_client: cert_files(r, &t::NATS_TLS_CERT, &t::NATS_TLS_KEY),
+    };
     if r.is_given(&t::NATS_USER) != r.is_given(&t::NATS_PASSWORD_FILE) {
-        let given = if user.is_some() { &t::NATS_USER } else { &t::NATS_PASSWORD_FILE };
+        let given = if config.user.is_some() { &t::NATS_USER } else { &t::NATS_PASSWORD_FILE };
         r.wrong(given, "nats-user and nats-password-file go together");
     }
     let logins = [&t::NATS_USER, &t::NATS_TOKEN_FILE, &t::NATS_CREDS_FILE];
@@ -182,18 +200,7 @@ pub fn nats(r: &mut Resolver) -> NatsConfig {
     if let [_, second, ..] = given[..] {
         r.wrong(second, "give one way to log in: a user with its password, a token, or credentials");
     }
-    let login = match (user, password, token, creds) {
-        (Some(user), Some(password), ..) => NatsLogin::User(user, password),
-        (_, _, Some(token), _) => NatsLogin::Token(token),
-        (_, _, _, Some(creds)) => NatsLogin::Creds(creds),
-        _ => NatsLogin::Anonymous,
-    };
-    NatsConfig {
-        servers: r.get(&t::NATS_URL, parse::nats_servers),
-        login,
-        tls_ca: r.opt(&t::NATS_TLS_CA, parse::readable),
-        tls_client: cert_files(r, &t::NATS_TLS_CERT, &t::NATS_TLS_KEY),
-    }
+    config
 }
 
 fn cert_files(

@@ -2,9 +2,11 @@
 
 mod act;
 pub mod agent;
+mod antagonist;
 mod completions;
 pub mod config;
 pub mod controller;
+mod dummy;
 mod events;
 mod failure;
 mod freeze;
@@ -14,8 +16,10 @@ pub mod logging;
 mod maintenance;
 mod options;
 mod output;
+mod ping;
 mod ps;
 mod reach;
+mod runtime;
 pub mod settings;
 mod target;
 mod threshold;
@@ -53,6 +57,9 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: events::command, run: events::run },
     Subcommand { command: incidents::command, run: incidents::run },
     Subcommand { command: token::command, run: token::run },
+    Subcommand { command: ping::command, run: ping::run },
+    Subcommand { command: antagonist::command, run: antagonist::run },
+    Subcommand { command: dummy::command, run: dummy::run },
     Subcommand { command: completions::command, run: completions::run },
     Subcommand { command: version::command, run: version::run },
 ];

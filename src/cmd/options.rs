@@ -1,6 +1,7 @@
 //! Options that several commands share, each belonging to one call.
 
 use super::settings::Setting;
+use crate::model::clean;
 
 const fn option(setting: Setting, name: &'static str, help: &'static str) -> Setting {
     setting.flag_only().called(name, "Options", help)
@@ -21,3 +22,14 @@ pub(super) const LOCAL: Setting = option(
     "local",
     "Ask the agent of this machine, over its unix socket, not the controller",
 );
+/// Makes random choices repeatable.
+pub(super) const SEED: Setting = option(
+    Setting::value("NUMBER"),
+    "seed",
+    "Choose as another run did, which said its seed [default: random]",
+);
+
+/// Reads [`SEED`].
+pub(super) fn seed(text: &str) -> Result<u64, String> {
+    text.trim().parse().map_err(|_| format!("{:?} is not a seed: give a whole number", clean(text, 40)))
+}

@@ -1,8 +1,8 @@
 //! Tests with real parts: a real engine, a real nats-server, real packets. One binary, so it links once.
 
-mod cli;
 mod bus;
+mod chaos;
+mod cli;
 mod ping;
 mod store;
-mod chaos;
 mod support;

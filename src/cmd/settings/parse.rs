@@ -148,6 +148,12 @@ pub fn secret(text: &str) -> Result<Secret, String> {
     }
 }
 
+/// A file that holds a secret, to be read by whoever uses it.
+pub fn secret_file(text: &str) -> Result<PathBuf, String> {
+    secret(text)?;
+    path(text)
+}
+
 /// An address and port to listen on.
 pub fn listen(text: &str) -> Result<SocketAddr, String> {
     let wrong = || {
