@@ -132,6 +132,9 @@ pub struct HostReport {
     /// Whether the agent has seen the desired state from the bus since it started.
     #[serde(default)]
     pub desired_synced: bool,
+    /// How many items wait in its outbox; null where that cannot be read.
+    #[serde(default)]
+    pub outbox: Option<u64>,
     /// Its containers.
     pub containers: Vec<ContainerReport>,
 }

@@ -6,11 +6,11 @@ use clap::ArgMatches;
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
-use super::config::{self, AgentConfig, LogConfig};
+use super::config::{self, AgentConfig, LogConfig, NatsConfig};
 use super::host::Host;
 use super::runtime::serve;
 use super::settings::{BadSettings, Resolver, table as t, with_settings};
-use crate::bus::{NatsBus, NatsOptions, Role};
+use crate::bus::{NatsBus, Role};
 use crate::monitor::agent;
 
 /// All that the agent is told.
@@ -18,8 +18,8 @@ use crate::monitor::agent;
 pub struct Config {
     /// The agent itself.
     pub agent: AgentConfig,
-    /// Its bus; for whom it speaks is known when the host's name is.
-    pub nats: NatsOptions,
+    /// Its bus.
+    pub nats: NatsConfig,
     /// Its log.
     pub log: LogConfig,
 }
@@ -36,7 +36,7 @@ pub fn command() -> clap::Command {
 /// What the arguments, variables and file say, or everything that is wrong with them.
 pub fn config(mut r: Resolver) -> Result<Config, BadSettings> {
     let (agent, log) = (config::agent(&mut r), config::log(&mut r));
-    let nats = config::nats(&mut r, Role::Controller);
+    let nats = config::nats(&mut r);
     r.finish(Config { agent, nats, log })
 }
 
@@ -46,11 +46,11 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     serve(&log, |shutdown| watch(agent, nats, shutdown))
 }
 
-async fn watch(config: AgentConfig, nats: NatsOptions, shutdown: CancellationToken) -> Result<(), Failure> {
+async fn watch(config: AgentConfig, nats: NatsConfig, shutdown: CancellationToken) -> Result<(), Failure> {
     let Some(host) = Host::open(config, &shutdown).await? else { return Ok(()) };
-    let brokers = nats.urls.clone();
-    let options = NatsOptions { role: Role::Agent(host.name.clone()), ..nats };
-    let bus = NatsBus::connect(options).await.map_err(|e| Failure::Usage(e.to_string()))?;
-    let (settings, parts) = host.agent(Arc::new(bus), &brokers);
+    let bus = NatsBus::connect(nats.options(Role::Agent(host.name.clone())))
+        .await
+        .map_err(|e| Failure::Usage(e.to_string()))?;
+    let (settings, parts) = host.agent(Arc::new(bus), &nats.urls);
     agent::run(settings, parts, shutdown).await.map_err(|e| Failure::Failed(e.to_string()))
 }

@@ -6,10 +6,48 @@ use std::time::Duration;
 
 use super::settings::parse::{self, millis};
 use super::settings::{Resolver, table as t};
-use crate::bus::{NatsOptions, NatsOptionsError, Role};
-use crate::docker::AnonymousVolumes;
+use crate::bus::{NatsOptions, Role};
+use crate::docker::{AnonymousVolumes, EngineAddress};
 use crate::model::{HostName, OnStop, Rate, Threshold};
 use crate::monitor::decide::{Policy, RestartMode};
+
+/// The NATS server and how to log in there; the files were readable when they were named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NatsConfig {
+    /// Servers, tried in turn.
+    pub urls: Vec<String>,
+    /// User to log in as, together with the password.
+    pub user: Option<String>,
+    /// Holds the password.
+    pub password_file: Option<PathBuf>,
+    /// Holds a token to log in with.
+    pub token_file: Option<PathBuf>,
+    /// Credentials to log in with.
+    pub creds_file: Option<PathBuf>,
+    /// The authorities to trust (PEM); with them the connection must be TLS.
+    pub tls_ca_file: Option<PathBuf>,
+    /// The client's own certificate.
+    pub tls_client: Option<CertFiles>,
+}
+
+impl NatsConfig {
+    /// As the bus takes it, for the one who speaks.
+    pub fn options(&self, role: Role) -> NatsOptions {
+        NatsOptions {
+            urls: self.urls.clone(),
+            role,
+            user: self.user.clone(),
+            password_file: self.password_file.clone(),
+            token_file: self.token_file.clone(),
+            creds_file: self.creds_file.clone(),
+            tls_ca_file: self.tls_ca_file.clone(),
+            tls_cert_file: self.tls_client.as_ref().map(|files| files.cert.clone()),
+            tls_key_file: self.tls_client.as_ref().map(|files| files.key.clone()),
+            name: None,
+            inbox_prefix: None,
+        }
+    }
+}
 
 /// A certificate chain and its key, as PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +87,8 @@ pub struct AgentConfig {
     pub hostname: Option<HostName>,
     /// Where its state is kept.
     pub data_dir: PathBuf,
-    /// The engine's address: `unix:///path` or `tcp://host:port`.
-    pub docker_host: String,
+    /// Where the engine listens.
+    pub docker_host: EngineAddress,
     /// Between two reports.
     pub report_interval: Duration,
     /// Between the starts of two sweeps.
@@ -84,25 +122,27 @@ pub struct ControllerConfig {
 
 const LONGEST_MS: u64 = 7 * 86_400_000;
 
-/// Reads the settings of [`t::NATS`], for who speaks as `role`.
-pub fn nats(r: &mut Resolver, role: Role) -> NatsOptions {
-    let options = NatsOptions {
+/// Reads the settings of [`t::NATS`].
+pub fn nats(r: &mut Resolver) -> NatsConfig {
+    let config = NatsConfig {
         urls: r.get(&t::NATS_URL, parse::nats_servers),
-        role,
         user: r.opt(&t::NATS_USER, |text| Ok::<_, String>(text.to_owned())),
-        password_file: r.opt(&t::NATS_PASSWORD_FILE, parse::readable),
-        token_file: r.opt(&t::NATS_TOKEN_FILE, parse::readable),
+        password_file: r.opt(&t::NATS_PASSWORD_FILE, parse::secret_file),
+        token_file: r.opt(&t::NATS_TOKEN_FILE, parse::secret_file),
         creds_file: r.opt(&t::NATS_CREDS_FILE, parse::readable),
         tls_ca_file: r.opt(&t::NATS_TLS_CA, parse::readable),
-        tls_cert_file: r.opt(&t::NATS_TLS_CERT, parse::readable),
-        tls_key_file: r.opt(&t::NATS_TLS_KEY, parse::readable),
-        name: None,
-        inbox_prefix: None,
+        tls_client: cert_files(r, &t::NATS_TLS_CERT, &t::NATS_TLS_KEY),
     };
-    if let (true, Err(NatsOptionsError(problems))) = (r.is_well(), options.check()) {
-        problems.iter().for_each(|problem| r.wrong(&t::NATS_URL, problem));
+    if r.is_given(&t::NATS_USER) != r.is_given(&t::NATS_PASSWORD_FILE) {
+        let given = if config.user.is_some() { &t::NATS_USER } else { &t::NATS_PASSWORD_FILE };
+        r.wrong(given, "nats-user and nats-password-file go together");
     }
-    options
+    let logins = [&t::NATS_USER, &t::NATS_TOKEN_FILE, &t::NATS_CREDS_FILE];
+    let given: Vec<_> = logins.into_iter().filter(|setting| r.is_given(setting)).collect();
+    if let [_, second, ..] = given[..] {
+        r.wrong(second, "give one way to log in: a user with its password, a token, or credentials");
+    }
+    config
 }
 
 fn cert_files(
@@ -183,7 +223,7 @@ pub fn agent(r: &mut Resolver) -> AgentConfig {
     AgentConfig {
         hostname: r.opt(&t::HOSTNAME, parse::typed::<HostName>),
         data_dir: data_dir(r),
-        docker_host: r.get(&t::DOCKER_HOST, parse::docker_host),
+        docker_host: r.get(&t::DOCKER_HOST, parse::typed::<EngineAddress>),
         // A host counts as silent 15 s after its last word, so one report may get lost.
         report_interval: r.get(&t::REPORT_INTERVAL, parse::span(millis(100, 7_000))),
         interval: r.get(&t::INTERVAL, parse::span(millis(100, 86_400_000))),

@@ -4,7 +4,7 @@ use super::config::{self, ControllerConfig, LogConfig, NatsConfig};
 use super::settings::{BadSettings, Resolver, table as t, with_settings};
 
 /// All that the controller is told.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// The controller itself.
     pub controller: ControllerConfig,

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::Failure;
 use super::config::AgentConfig;
 use crate::bus::{Bus, Capability};
-use crate::docker::{ContainerSource, Engine, EngineAddress, own_container_id};
+use crate::docker::{ContainerSource, Engine, own_container_id};
 use crate::model::HostName;
 use crate::monitor::agent::{AgentParts, AgentSettings};
 use crate::monitor::decide::OwnContainers;
@@ -36,9 +36,11 @@ pub(super) struct Host {
 impl Host {
     /// Opens the database and learns the host's name: as told, else the engine's own, else the one it had before.
     /// Waits for the engine when only that can tell. `None`: ended before it was known.
-    pub(super) async fn open(config: AgentConfig, shutdown: &CancellationToken) -> Result<Option<Self>, Failure> {
-        let address: EngineAddress = config.docker_host.parse().map_err(|e| Failure::Usage(format!("{e}")))?;
-        let engine = Engine::connect(&address).map_err(|e| Failure::Usage(e.to_string()))?;
+    pub(super) async fn open(
+        config: AgentConfig,
+        shutdown: &CancellationToken,
+    ) -> Result<Option<Self>, Failure> {
+        let engine = Engine::connect(&config.docker_host).map_err(|e| Failure::Usage(e.to_string()))?;
         let db = AgentDb::open(&config.data_dir).map_err(|e| Failure::Failed(e.to_string()))?;
         let name = match &config.hostname {
             Some(name) => name.clone(),
@@ -80,7 +82,9 @@ async fn learn_name(engine: &Engine, db: &AgentDb) -> HostName {
     loop {
         match engine.info().await.map(|info| HostName::new(info.name)) {
             Ok(Ok(name)) => return name,
-            Ok(Err(error)) if !said => tracing::error!(%error, "the engine's own name cannot be used: give --hostname"),
+            Ok(Err(error)) if !said => {
+                tracing::error!(%error, "the engine's own name cannot be used: give --hostname")
+            }
             Ok(Err(_)) => {}
             Err(error) => {
                 let before = db.get_meta(HOST_NAME).await.ok().flatten().and_then(|name| name.parse().ok());

@@ -4,7 +4,7 @@ use super::config::{self, AgentConfig, ControllerConfig, LogConfig};
 use super::settings::{BadSettings, Resolver, table as t, with_settings};
 
 /// All that controller and agent in one process are told; data directory and threshold are the same in both.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// The agent.
     pub agent: AgentConfig,

@@ -263,7 +263,7 @@ mod tests {
                 match open(&dir) {
                     Ok(db) => break db,
                     Err(StoreError::InUse { .. }) => {
-                        assert!(Instant::now() < deadline, "the thread lives on")
+                        assert!(Instant::now() < deadline, "the thread lives on");
                     }
                     Err(error) => panic!("{error}"),
                 }

@@ -2,6 +2,7 @@
 
 mod bus;
 mod chaos;
+mod cli;
 mod ping;
 mod store;
 mod support;

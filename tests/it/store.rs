@@ -248,17 +248,8 @@ async fn a_full_disk_is_told_as_such_loses_nothing_and_heals() {
     assert_eq!(history(&controller).await, [0; 0]);
     assert_eq!(waiting(&agent).await, pushed);
 
-    agent.close().await;
-    disk.fill();
-    let again = AgentDb::open(&data).expect("what is stored can be read on a full disk");
-    assert_eq!(waiting(&again).await, pushed);
-    let agent = again;
-
     let elsewhere = disk.0.path().join("other");
     let error = AgentDb::open(&elsewhere).err().expect("there is no room");
-    assert!(matches!(error, StoreError::Full { .. }), "{error}");
-
-    let error = agent.push(vec![OutboxItem::Event(event("0")); 200]).await.expect_err("there is no room");
     assert!(matches!(error, StoreError::Full { .. }), "{error}");
 
     fs::remove_file(ballast).unwrap();
@@ -270,6 +261,25 @@ async fn a_full_disk_is_told_as_such_loses_nothing_and_heals() {
     let agent = AgentDb::open(&data).unwrap();
     assert_eq!(waiting(&agent).await, pushed);
     AgentDb::open(&elsewhere).expect("there is room again");
+    agent.close().await;
+}
+
+#[tokio::test]
+async fn an_agent_restarted_on_a_full_disk_still_knows_what_was_stored() {
+    let disk = SmallDisk::new();
+    let agent = AgentDb::open(disk.0.path()).unwrap();
+    agent.push(vec![OutboxItem::Event(event("1"))]).await.unwrap();
+    agent.close().await;
+    let ballast = disk.fill();
+
+    let agent = AgentDb::open(disk.0.path()).expect("reading takes no room");
+    assert_eq!(waiting(&agent).await, [1]);
+    let error = agent.push(vec![OutboxItem::Event(event("2"))]).await.expect_err("there is no room");
+    assert!(matches!(error, StoreError::Full { .. }), "{error}");
+
+    fs::remove_file(ballast).unwrap();
+    agent.push(vec![OutboxItem::Event(event("3"))]).await.unwrap();
+    assert_eq!(waiting(&agent).await, [1, 3]);
     agent.close().await;
 }
 

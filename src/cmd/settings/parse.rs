@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Read;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -117,6 +117,43 @@ pub fn contents(path: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
+/// A secret, read from a file; never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// The secret in the file named by `text`: one line.
+pub fn secret(text: &str) -> Result<Secret, String> {
+    let path = path(text)?;
+    let wrong = |what: &str| format!("{} {what}", clean(&path.display().to_string(), 200));
+    let text = String::from_utf8(contents(&path)?).map_err(|_| wrong("holds no text"))?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(wrong("is empty; it must hold the secret on one line")),
+        line if line.chars().any(char::is_control) => {
+            Err(wrong("must hold the secret on one line, and nothing else"))
+        }
+        line => Ok(Secret(line.to_owned())),
+    }
+}
+
+/// A file that holds a secret, to be read by whoever uses it.
+pub fn secret_file(text: &str) -> Result<PathBuf, String> {
+    secret(text)?;
+    path(text)
+}
+
 /// An address and port to listen on.
 pub fn listen(text: &str) -> Result<SocketAddr, String> {
     let wrong = || {
@@ -159,28 +196,6 @@ pub fn server(text: &str) -> Result<http::Uri, String> {
     }
 }
 
-/// Whether a URL's host is this machine itself.
-pub fn is_loopback(host: &str) -> bool {
-    let address: Result<IpAddr, _> = host.trim_matches(['[', ']']).parse();
-    address.map_or(host.eq_ignore_ascii_case("localhost"), |a| a.is_loopback())
-}
-
-/// The engine's address: `unix:///path` or `tcp://host:port`.
-pub fn docker_host(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    let wrong =
-        || format!("{} is not an engine: give unix:///path/to/docker.sock or tcp://host:port", quoted(text));
-    let right = match text.split_once("://") {
-        Some(("unix", path)) => path.starts_with('/') && path.len() > 1,
-        Some(("tcp" | "http", rest)) => {
-            let authority: Result<http::uri::Authority, _> = rest.trim_end_matches('/').parse();
-            authority.is_ok_and(|a| !a.host().is_empty() && a.port_u16().is_some())
-        }
-        _ => false,
-    };
-    if right { Ok(text.to_owned()) } else { Err(wrong()) }
-}
-
 /// A name the server is reached by: a host name or address, without port.
 pub fn allowed_host(text: &str) -> Result<String, String> {
     let name = text.trim();
@@ -215,19 +230,13 @@ mod tests {
         for bad in ["x", "ftp://x", "http://u:p@x", "http://x/path", ""] {
             assert!(server(bad).is_err(), "{bad:?} was taken");
         }
-        assert!(
-            docker_host("unix:///var/run/docker.sock").is_ok() && docker_host("tcp://10.0.0.1:2375").is_ok()
-        );
-        for bad in ["ssh://host", "unix://relative", "tcp://host", ""] {
-            assert!(docker_host(bad).is_err(), "{bad:?} was taken");
-        }
     }
 
     proptest::proptest! {
         #[test]
         fn no_text_panics(text in ".*") {
             let _ = (switch(&text), size(&text), listen(&text), nats_servers(&text), server(&text));
-            let _ = (docker_host(&text), allowed_host(&text), count(1..=5)(&text), span(millis(1, 5))(&text));
+            let _ = (allowed_host(&text), count(1..=5)(&text), span(millis(1, 5))(&text));
         }
     }
 }

@@ -98,16 +98,23 @@ enum Message {
     Ask(AgentCommand, oneshot::Sender<AgentReply>),
 }
 
-/// Asks the owner.
+/// Asks the owner, and the database what the owner does not know.
 #[derive(Clone)]
-struct Asker(mpsc::Sender<Message>);
+struct Asker {
+    owner: mpsc::Sender<Message>,
+    db: AgentDb,
+}
 
 impl Asker {
     /// The answer; `None` when the agent is ending.
     async fn ask(&self, command: AgentCommand) -> Option<AgentReply> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Message::Ask(command, answer)).await.ok()?;
-        answered.await.ok()
+        self.owner.send(Message::Ask(command, answer)).await.ok()?;
+        let mut reply = answered.await.ok()?;
+        if let AgentReply::Report(report) = &mut reply {
+            report.outbox = self.db.outbox_len().await.ok();
+        }
+        Some(reply)
     }
 }
 
@@ -127,7 +134,7 @@ pub async fn run(
     let desired = parts.db.load_desired().await?;
     let tracker = TaskTracker::new();
     let (inbox, messages) = mpsc::channel(INBOX);
-    let asker = Asker(inbox.clone());
+    let asker = Asker { owner: inbox.clone(), db: parts.db.clone() };
     let (keeper, outbox_grew) = keeper::spawn(&tracker, &parts.db, &settings.host);
 
     outbox::spawn(&tracker, &parts, &settings.host, outbox_grew, &shutdown);
