@@ -212,18 +212,10 @@ pub async fn sweep(
     swept
 }
 
-/// Whether `name` is one that a container has only while it is being replaced: not yet, or no longer, anybody's to
-/// monitor.
-pub fn is_aside(name: &ContainerName) -> bool {
-    name.as_str().contains(ASIDE)
-}
-
-const ASIDE: &str = "-dockhealth-";
-
 fn aside(name: &ContainerName, which: &str, op: &OperationId) -> ContainerName {
     let short = &name.as_str()[..name.as_str().len().min(100)];
     let op: String = op.as_str().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    ContainerName::new(format!("{short}{ASIDE}{which}-{op}"))
+    ContainerName::new(format!("{short}{}{which}-{op}", ContainerName::ASIDE))
         .expect("a name with letters and digits after it")
 }
 

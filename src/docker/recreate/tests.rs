@@ -281,6 +281,6 @@ async fn a_refusal_touches_nothing() {
 fn names_aside_are_valid_and_known() {
     let long = ContainerName::new("x".repeat(255)).unwrap();
     let op = OperationId::new("/%".repeat(64)).unwrap();
-    assert!(is_aside(&aside(&long, "old", &op)));
-    assert!(!is_aside(&ContainerName::new("dockhealth-agent").unwrap()));
+    assert!(aside(&long, "old", &op).is_aside());
+    assert!(!ContainerName::new("dockhealth-agent").unwrap().is_aside());
 }
