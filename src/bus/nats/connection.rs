@@ -237,8 +237,9 @@ impl Supervisor {
                     // Only now the server knows all our subscriptions.
                     self.line.round_trip().await;
                     info!(servers = self.servers, "connected to NATS");
-                    self.status.send_replace(BusStatus::Connected);
+                    // In this order: whoever sees the status must not take this connection for the next.
                     self.epoch.send_modify(|epoch| *epoch += 1);
+                    self.status.send_replace(BusStatus::Connected);
                 }
                 Event::Disconnected | Event::Closed => {
                     self.disconnected(format!("the connection to {} was lost", self.servers));
