@@ -225,3 +225,21 @@ async fn tokens_and_wrong_passwords() {
     );
     tokio::time::timeout(DEADLINE, refused).await.expect("the reason is told").unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bucket_is_as_the_protocol_page_says() {
+    let server = NatsServer::start();
+    connected(controller(&server)).await.put_desired(threshold(1.0)).await.unwrap();
+    let raw = async_nats::connect(server.url()).await.unwrap();
+    let made = ask(&raw, "$JS.API.STREAM.INFO.KV_dockhealth", "").await;
+    let page = include_str!("../../../docs/protocol.md");
+    let block = page.split("```json stream\n").nth(1).unwrap().split("```").next().unwrap();
+    let shown: Value = serde_json::from_str(block).unwrap();
+    for (field, value) in shown.as_object().unwrap() {
+        assert_eq!(made["config"][field], *value, "{field}");
+    }
+    let taken = ask(&raw, "$JS.API.STREAM.DELETE.KV_dockhealth", "").await;
+    assert_eq!(taken["success"], true);
+    let made = ask(&raw, "$JS.API.STREAM.CREATE.KV_dockhealth", block).await;
+    assert!(made["config"].is_object(), "the page's own request works: {made}");
+}
