@@ -1,3 +1,4 @@
 //! Tests with real parts: a real engine, a real nats-server, real packets. One binary, so it links once.
 
+mod engine;
 mod support;
