@@ -159,8 +159,8 @@ pub async fn recreate(
     let plan = recreate_plan(&inspect, &around)?;
     let step = RecreateStep {
         op: order.op.clone(),
-        old_aside: aside(&plan.name, "old", &order.op),
-        new_aside: aside(&plan.name, "new", &order.op),
+        old_aside: aside(&plan.name, OLD_ASIDE, &order.op),
+        new_aside: aside(&plan.name, NEW_ASIDE, &order.op),
         name: plan.name.clone(),
         old: plan.old.clone(),
         was_running: plan.was_running,
@@ -215,16 +215,16 @@ pub async fn sweep(
 /// Whether `name` is one that a container has only while it is being replaced: not yet, or no longer, anybody's to
 /// monitor.
 pub fn is_aside(name: &ContainerName) -> bool {
-    name.as_str().contains(ASIDE)
+    [OLD_ASIDE, NEW_ASIDE].iter().any(|mark| name.as_str().contains(mark))
 }
 
-const ASIDE: &str = "-dockhealth-";
+const OLD_ASIDE: &str = "-dockhealth-old-";
+const NEW_ASIDE: &str = "-dockhealth-new-";
 
-fn aside(name: &ContainerName, which: &str, op: &OperationId) -> ContainerName {
+fn aside(name: &ContainerName, mark: &str, op: &OperationId) -> ContainerName {
     let short = &name.as_str()[..name.as_str().len().min(100)];
     let op: String = op.as_str().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    ContainerName::new(format!("{short}{ASIDE}{which}-{op}"))
-        .expect("a name with letters and digits after it")
+    ContainerName::new(format!("{short}{mark}{op}")).expect("a name with letters and digits after it")
 }
 
 async fn survey(

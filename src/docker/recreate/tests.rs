@@ -289,6 +289,6 @@ async fn a_refusal_touches_nothing() {
 fn names_aside_are_valid_and_known() {
     let long = ContainerName::new("x".repeat(255)).unwrap();
     let op = OperationId::new("/%".repeat(64)).unwrap();
-    assert!(is_aside(&aside(&long, "old", &op)));
-    assert!(!is_aside(&ContainerName::new("dockhealth-agent").unwrap()));
+    assert!(is_aside(&aside(&long, OLD_ASIDE, &op)));
+    assert!(!is_aside(&ContainerName::new("my-dockhealth-agent").unwrap()));
 }
