@@ -3,6 +3,7 @@
 mod bus;
 mod chaos;
 mod cli;
+mod engine;
 mod metrics;
 mod ping;
 mod store;
