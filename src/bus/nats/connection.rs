@@ -18,6 +18,8 @@ use crate::model::clean;
 
 /// How long the server may take for a round trip or for taking a message off our hands.
 const ROUND_TRIP: Duration = Duration::from_secs(2);
+/// How much later than the answer to a round trip the client may hand over a refusal that came before it.
+const REFUSAL_WITHIN: Duration = Duration::from_millis(20);
 /// How many different complaints of the server are logged; the same one is logged once.
 const LOGGED: usize = 64;
 
@@ -102,11 +104,14 @@ impl Connection {
         let lost = |e: async_nats::SubscribeError| BusError::Disconnected(e.to_string());
         let subscriber = line.client.subscribe(subject.clone()).await.map_err(lost)?;
         if *self.0.status.borrow() == BusStatus::Connected {
+            // A refusal was sent before the answer, but the client hands it over by another way.
+            let known = async {
+                line.round_trip().await;
+                tokio::time::sleep(REFUSAL_WITHIN).await;
+            };
             tokio::select! {
-                // A refusal was sent before the answer to the round trip.
-                biased;
                 refusal = refusal_of(&mut refusals, &subject) => return Err(BusError::Refused(refusal)),
-                () = line.round_trip() => {}
+                () = known => {}
             }
         }
         Ok(subscriber)
@@ -122,8 +127,13 @@ impl Connection {
     pub(super) async fn ask(&self, question: Question, within: Duration) -> Result<Message, BusError> {
         let subject = question.subject.clone();
         let mut refusals = self.0.line.refusals.subscribe();
+        let mut status = self.status();
         let mut answers = self.ask_many(question).await?;
         tokio::select! {
+            lost = status.wait_for(|status| *status != BusStatus::Connected) => {
+                let why = lost.map_or_else(|e| e.to_string(), |_| format!("no answer on {subject} before the loss"));
+                Err(BusError::Disconnected(why))
+            }
             refusal = refusal_of(&mut refusals, &subject) => Err(BusError::Refused(refusal)),
             answer = tokio::time::timeout(within, answers.next()) => match answer {
                 Ok(Some(message)) if message.status != Some(StatusCode::NO_RESPONDERS) => Ok(message),
@@ -232,8 +242,9 @@ impl Supervisor {
                     // Only now the server knows all our subscriptions.
                     self.line.round_trip().await;
                     info!(servers = self.servers, "connected to NATS");
-                    self.status.send_replace(BusStatus::Connected);
+                    // In this order: whoever sees the status must not take this connection for the next.
                     self.epoch.send_modify(|epoch| *epoch += 1);
+                    self.status.send_replace(BusStatus::Connected);
                 }
                 Event::Disconnected | Event::Closed => {
                     self.disconnected(format!("the connection to {} was lost", self.servers));

@@ -21,7 +21,8 @@ impl NatsServer {
         Self::launch(None)
     }
 
-    /// A server with the configuration file at `path`; its address, port and store are ours.
+    /// A server with the configuration file at `path`. Its address, port and store are ours: a `store_dir` of its own
+    /// must be `$NATS_STORE_DIR`.
     pub(crate) fn with_config(path: &Path) -> Self {
         Self::launch(Some(path.to_owned()))
     }
@@ -90,10 +91,14 @@ impl NatsServer {
         let log = dir.join("log");
         let mut command = Command::new("nats-server");
         command.args(["--addr", "127.0.0.1", "--port", &port, "--jetstream"]);
-        command.arg("--store_dir").arg(dir.join("store"));
+        command.env("NATS_STORE_DIR", dir.join("store"));
         command.arg("--log").arg(&log).arg("--ports_file_dir").arg(dir);
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
+        }
+        let text = self.config.as_ref().map(|config| fs::read_to_string(config).expect("the configuration"));
+        if !text.is_some_and(|text| text.contains("store_dir:")) {
+            command.arg("--store_dir").arg(dir.join("store"));
         }
         let err = fs::File::create(dir.join("stderr")).expect("a file in our folder");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(err).spawn();
