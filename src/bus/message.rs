@@ -132,9 +132,9 @@ pub struct HostReport {
     /// Whether the agent has seen the desired state from the bus since it started.
     #[serde(default)]
     pub desired_synced: bool,
-    /// How many items wait in its outbox.
+    /// How many items wait in its outbox; null where that cannot be read.
     #[serde(default)]
-    pub outbox: u64,
+    pub outbox: Option<u64>,
     /// Its containers.
     pub containers: Vec<ContainerReport>,
 }
@@ -202,6 +202,12 @@ pub enum AgentCommand {
     },
     /// Lift that freeze.
     Unfreeze,
+    /// Two agents claim this host or its engine, as the controller sees it: nothing is healed by label while it says
+    /// so, which it repeats; the word is believed for 30 s.
+    Disputed {
+        /// Who claims what, in one plain sentence.
+        reason: String,
+    },
 }
 
 /// An agent's answer to a command.

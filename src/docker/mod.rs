@@ -1,12 +1,28 @@
 //! The Docker engine: what dockhealth asks of it and tells it, behind traits as narrow as their users.
 //! Engine types never leave this folder.
 
+mod address;
+#[cfg(test)]
+mod contract;
+mod convert;
+mod engine;
+mod events;
+#[cfg(test)]
+pub mod fake;
+mod own;
+mod raw;
+pub mod recreate;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use crate::model::{ContainerFacts, ContainerId, ContainerName, EngineId, Timestamp};
+
+pub use address::{AddressError, EngineAddress};
+pub use engine::Engine;
+pub use own::own_container_id;
 
 /// Why the engine did not do what was asked, by what the caller does next.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -123,6 +139,9 @@ pub trait ContainerActuator: Send + Sync + 'static {
 pub trait ContainerBuilder: ContainerActuator {
     /// The engine's own full description.
     async fn inspect_raw(&self, id: &str) -> Result<serde_json::Value, EngineError>;
+
+    /// The id of the image that `reference` (a name or an id) stands for now; `None` when there is no such image.
+    async fn image_id(&self, reference: &str) -> Result<Option<String>, EngineError>;
 
     /// Renames it.
     async fn rename(&self, id: &ContainerId, name: &ContainerName) -> Result<(), EngineError>;

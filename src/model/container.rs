@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerId, ContainerName, Timestamp};
+use super::{ContainerId, ContainerName, OnStop, Timestamp};
 
 /// What the engine says a container is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -196,6 +196,15 @@ impl ContainerFacts {
         match self.labels.get("dockhealth.monitor")?.as_str() {
             "true" | "1" | "yes" => Some(true),
             "false" | "0" | "no" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// What its label says to do when it was told to stop (`dockhealth.on-stop=restart|leave`).
+    pub fn on_stop_label(&self) -> Option<OnStop> {
+        match self.labels.get("dockhealth.on-stop")?.as_str() {
+            "restart" => Some(OnStop::Restart),
+            "leave" => Some(OnStop::Leave),
             _ => None,
         }
     }

@@ -14,6 +14,8 @@ mod db;
 mod desired;
 mod dir;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod rows;
 
 pub use agent::{AgentDb, AnsweredRow, DEFAULT_OUTBOX_BYTES, MAX_ITEM_BYTES, OutboxSlice, PushOutcome};

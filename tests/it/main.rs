@@ -2,4 +2,9 @@
 
 mod bus;
 mod http;
+mod chaos;
+mod cli;
+mod metrics;
+mod ping;
+mod store;
 mod support;

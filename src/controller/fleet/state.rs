@@ -353,7 +353,7 @@ mod tests {
             dry_run: false,
             threshold: Threshold::default(),
             desired_synced: true,
-            outbox: 0,
+            outbox: None,
             containers: Vec::new(),
         })
     }

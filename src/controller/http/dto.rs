@@ -185,7 +185,7 @@ pub struct Agent {
     /// Whether it has read the desired state since it started.
     pub desired_synced: bool,
     /// How many events wait there to be stored here.
-    pub outbox: u64,
+    pub outbox: Option<u64>,
     /// How many containers it has.
     pub containers: usize,
     /// How many of them are monitored.

@@ -1,11 +1,40 @@
 //! ICMP echo to many addresses at once, over one socket per address family.
 
+mod driver;
+#[cfg(test)]
+pub(crate) mod fake;
+mod flight;
+mod inbox;
+mod packet;
+mod socket;
+
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::model::Threshold;
+
+pub use driver::IcmpPinger;
+
+/// Which kind of ICMP socket the kernel grants us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketMode {
+    /// Raw: needs CAP_NET_RAW.
+    Raw,
+    /// Datagram, which needs no capability but a group id within `net.ipv4.ping_group_range` (icmp(7)).
+    Datagram,
+}
+
+impl fmt::Display for SocketMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Raw => "raw",
+            Self::Datagram => "datagram",
+        })
+    }
+}
 
 /// How one check probes.
 #[derive(Debug, Clone, Copy, PartialEq)]

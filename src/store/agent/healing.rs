@@ -131,3 +131,70 @@ fn marks(conn: &Connection, (table, column): Marks) -> Result<BTreeMap<Container
     let mut found = conn.prepare_cached(&format!("SELECT container, {column} FROM {table}"))?;
     found.query_map([], |row| Ok((rows::name(row, 0)?, rows::time(row, 1)?)))?.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fixture::{self, Dir};
+
+    #[test]
+    fn brakes_outlive_the_agent() {
+        fixture::block_on(async {
+            let dir = Dir::new();
+            let db = AgentDb::open(dir.path()).unwrap();
+            let (web, sql): (ContainerName, ContainerName) = ("web".parse().unwrap(), "sql".parse().unwrap());
+            let at = Timestamp::from_millis;
+            db.release(web.clone(), at(1)).await.unwrap();
+            db.release(web.clone(), at(2)).await.unwrap();
+            db.set_quarantined(web.clone(), Some(at(3))).await.unwrap();
+            db.set_quarantined(sql.clone(), Some(at(4))).await.unwrap();
+            db.set_quarantined(web.clone(), None).await.unwrap();
+            db.close().await;
+            let db = AgentDb::open(dir.path()).unwrap();
+            assert_eq!(db.releases().await.unwrap(), BTreeMap::from([(web, at(2))]));
+            assert_eq!(db.quarantined().await.unwrap(), BTreeMap::from([(sql, at(4))]));
+        });
+    }
+
+    #[test]
+    fn marks_are_bounded_and_the_oldest_goes() {
+        fixture::block_on(async {
+            let dir = Dir::new();
+            let db = AgentDb::open(dir.path()).unwrap();
+            let filled = db.db.write(|tx| {
+                let name = |n: i64| format!("c{n}").parse::<ContainerName>().unwrap();
+                for n in 0..KEPT {
+                    tx.execute("INSERT INTO releases VALUES (?1, ?2)", params![name(n).as_str(), n])?;
+                }
+                Ok(mark(tx, ("releases", "at"), &name(KEPT), Some(Timestamp::from_millis(KEPT)))?)
+            });
+            filled.await.unwrap();
+            let releases = db.releases().await.unwrap();
+            assert_eq!(i64::try_from(releases.len()).unwrap(), KEPT);
+            assert!(!releases.contains_key(&"c0".parse().unwrap()));
+        });
+    }
+
+    #[test]
+    fn answers_are_kept_per_address_until_the_container_is_gone() {
+        fixture::block_on(async {
+            let dir = Dir::new();
+            let db = AgentDb::open(dir.path()).unwrap();
+            let row = |id: &str, address: &str, endpoint: &str| AnsweredRow {
+                container_id: id.repeat(12).parse().unwrap(),
+                address: address.parse().unwrap(),
+                endpoint_id: endpoint.into(),
+                started_at: Some(Timestamp::from_millis(5)),
+            };
+            let gone = row("b", "172.17.0.3", "e3");
+            for row in [row("a", "172.17.0.2", "e1"), row("a", "fe80::2", "e1"), gone] {
+                db.save_answered(row).await.unwrap();
+            }
+            let moved = AnsweredRow { started_at: None, ..row("a", "172.17.0.2", "e2") };
+            db.save_answered(moved.clone()).await.unwrap();
+            assert_eq!(db.answered().await.unwrap().len(), 3);
+            db.forget_answered_except(&["a".repeat(12).parse().unwrap()]).await.unwrap();
+            assert_eq!(db.answered().await.unwrap(), [moved, row("a", "fe80::2", "e1")]);
+        });
+    }
+}

@@ -36,7 +36,8 @@ impl AgentDb {
                 let changed = tx
                     .prepare_cached("UPDATE journal SET step = ?2 WHERE op = ?1 AND finished IS NULL")?
                     .execute(params![op.as_str(), rows::json(&step)])?;
-                Ok(warn_if_absent(&op, changed))
+                warn_if_absent(&op, changed);
+                Ok(())
             })
             .await
     }
@@ -59,7 +60,8 @@ impl AgentDb {
                 if changed > 0 && outcome == ActionOutcome::Done {
                     count_restart(tx, &op, finished)?;
                 }
-                Ok(warn_if_absent(&op, changed))
+                warn_if_absent(&op, changed);
+                Ok(())
             })
             .await
     }
@@ -162,5 +164,104 @@ fn entry(row: &Row<'_>) -> Result<JournalEntry> {
 fn warn_if_absent(op: &OperationId, changed: usize) {
     if changed == 0 {
         tracing::warn!(%op, "the journal has no such unfinished action");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ActionKind;
+    use crate::store::fixture::{self, Dir};
+
+    fn entry_at(op: &str, started: i64) -> JournalEntry {
+        JournalEntry {
+            op: op.parse().unwrap(),
+            container: "web".parse().unwrap(),
+            id: "0123456789ab".parse().unwrap(),
+            kind: ActionKind::Recreate,
+            reason: "100 % loss".into(),
+            started: Timestamp::from_millis(started),
+            finished: None,
+            outcome: None,
+            step: None,
+        }
+    }
+
+    #[test]
+    fn what_is_unfinished_is_found_again_with_its_step() {
+        fixture::block_on(async {
+            let dir = Dir::new();
+            let db = AgentDb::open(dir.path()).unwrap();
+            for op in ["a", "b", "c"] {
+                db.begin(entry_at(op, 10)).await.unwrap();
+            }
+            db.record_step("b".parse().unwrap(), serde_json::json!({"renamed": "old"})).await.unwrap();
+            let failed = ActionOutcome::Failed("no such image".into());
+            db.finish("a".parse().unwrap(), ActionOutcome::Done, Timestamp::from_millis(20)).await.unwrap();
+            db.finish("a".parse().unwrap(), ActionOutcome::Done, Timestamp::from_millis(30)).await.unwrap();
+            db.finish("c".parse().unwrap(), failed.clone(), Timestamp::from_millis(20)).await.unwrap();
+            db.finish("never-begun".parse().unwrap(), failed.clone(), Timestamp::from_millis(20))
+                .await
+                .unwrap();
+            db.close().await;
+
+            let db = AgentDb::open(dir.path()).unwrap();
+            let step = Some(serde_json::json!({"renamed": "old"}));
+            assert_eq!(db.unfinished().await.unwrap(), [JournalEntry { step, ..entry_at("b", 10) }]);
+            let all = db.journal_since(Timestamp::from_millis(10)).await.unwrap();
+            let ended: Vec<_> = all.iter().map(|e| (e.op.as_str(), e.outcome.clone(), e.finished)).collect();
+            let at = Some(Timestamp::from_millis(20));
+            let expected = [("a", Some(ActionOutcome::Done), at), ("b", None, None), ("c", Some(failed), at)];
+            assert_eq!(ended, expected);
+            assert_eq!(db.journal_since(Timestamp::from_millis(11)).await.unwrap(), []);
+            assert_eq!(db.restart_counts().await.unwrap(), BTreeMap::from([("web".parse().unwrap(), 1)]));
+        });
+    }
+
+    #[test]
+    fn an_operation_begins_once() {
+        fixture::block_on(async {
+            let dir = Dir::new();
+            let db = AgentDb::open(dir.path()).unwrap();
+            db.begin(entry_at("a", 1)).await.unwrap();
+            assert!(db.begin(entry_at("a", 2)).await.is_err());
+            assert_eq!(db.unfinished().await.unwrap(), [entry_at("a", 1)]);
+        });
+    }
+
+    #[test]
+    fn the_journal_is_bounded_by_age_and_rows_but_never_forgets_what_is_unfinished_or_counted() {
+        fixture::block_on(async {
+            let dir = Dir::new();
+            let db = AgentDb::open(dir.path()).unwrap();
+            let day = 86_400_000;
+            db.begin(entry_at("open", 0)).await.unwrap();
+            db.begin(entry_at("old", 0)).await.unwrap();
+            db.finish("old".parse().unwrap(), ActionOutcome::Done, Timestamp::from_millis(1)).await.unwrap();
+            db.begin(entry_at("kept", 11 * day)).await.unwrap();
+            db.finish("kept".parse().unwrap(), ActionOutcome::Done, Timestamp::from_millis(1)).await.unwrap();
+            db.begin(entry_at("new", 100 * day)).await.unwrap();
+            let ops = |all: Vec<JournalEntry>| all.iter().map(|e| e.op.to_string()).collect::<Vec<_>>();
+            let all = db.journal_since(Timestamp::from_millis(0)).await.unwrap();
+            assert_eq!(ops(all), ["open", "kept", "new"]);
+
+            let many = db.db.write(move |tx| {
+                for n in 0..KEPT_ROWS + 10 {
+                    let finished = Some(Timestamp::from_millis(100 * day));
+                    insert(tx, &JournalEntry { finished, ..entry_at(&format!("n{n}"), 100 * day) })?;
+                }
+                Ok(())
+            });
+            many.await.unwrap();
+            db.begin(entry_at("last", 100 * day)).await.unwrap();
+            let all = ops(db.journal_since(Timestamp::from_millis(0)).await.unwrap());
+            assert_eq!(
+                i64::try_from(all.len()).unwrap(),
+                KEPT_ROWS + 2,
+                "the newest, and the unfinished \"open\" and \"new\""
+            );
+            assert_eq!(all[..2], ["open", "new"]);
+            assert_eq!(db.restart_counts().await.unwrap(), BTreeMap::from([("web".parse().unwrap(), 2)]));
+        });
     }
 }

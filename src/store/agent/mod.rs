@@ -141,3 +141,58 @@ fn identify(conn: &rusqlite::Connection) -> Result<(InstanceId, Uuid), Fault> {
         Ok((rows::name(row, 0)?, rows::name(row, 1)?))
     })?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ContainerKey, DesiredEntry, Threshold};
+    use crate::store::fixture::{self, Dir};
+
+    #[test]
+    fn the_copy_of_the_desired_state_outlives_the_agent_and_skips_what_it_cannot_read() {
+        fixture::block_on(async {
+            let dir = Dir::new();
+            let db = AgentDb::open(dir.path()).unwrap();
+            let key = |name: &str| ContainerKey { host: "h.1".parse().unwrap(), name: name.parse().unwrap() };
+            let entry = DesiredEntry { monitored: Some(true), ..DesiredEntry::default() };
+            let mut wanted = DesiredState::default();
+            for change in [
+                DesiredChange::Threshold(Some(Threshold::new(20.0).unwrap())),
+                DesiredChange::Container(key("web"), Some(entry.clone())),
+                DesiredChange::Container(key("sql"), Some(entry.clone())),
+                DesiredChange::Container(key("sql"), None),
+            ] {
+                db.save_desired(change.clone()).await.unwrap();
+                change.apply(&mut wanted);
+            }
+            let hostile = db.db.write(|tx| {
+                tx.execute("INSERT INTO desired VALUES ('pool.h.p', x'7b7d'), ('freeze.all', x'ff')", [])?;
+                Ok(())
+            });
+            hostile.await.unwrap();
+            db.close().await;
+            let db = AgentDb::open(dir.path()).unwrap();
+            assert_eq!(db.load_desired().await.unwrap(), wanted);
+
+            wanted = DesiredState::default();
+            wanted.containers.insert(key("new"), entry);
+            db.replace_desired(wanted.clone()).await.unwrap();
+            assert_eq!(db.load_desired().await.unwrap(), wanted);
+        });
+    }
+
+    #[test]
+    fn small_texts_are_kept_and_forgotten() {
+        fixture::block_on(async {
+            let dir = Dir::new();
+            let db = AgentDb::open(dir.path()).unwrap();
+            assert_eq!(db.get_meta("freeze").await.unwrap(), None);
+            for text in ["one", "two"] {
+                db.set_meta("freeze", Some(text.into())).await.unwrap();
+                assert_eq!(db.get_meta("freeze").await.unwrap().as_deref(), Some(text));
+            }
+            db.set_meta("freeze", None).await.unwrap();
+            assert_eq!(db.get_meta("freeze").await.unwrap(), None);
+        });
+    }
+}

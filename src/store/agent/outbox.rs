@@ -142,3 +142,137 @@ fn peek(conn: &Connection, max_items: usize, max_bytes: usize) -> Result<Option<
     }
     Ok(slice)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::fixture::{self, Dir};
+
+    const LIMIT: u64 = 4_000;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push(Vec<usize>),
+        Peek { max_items: usize, max_bytes: usize },
+        Forget(u64),
+        Reopen,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => proptest::collection::vec(0_usize..2_000, 0..5).prop_map(Step::Push),
+            4 => (0_usize..8, 0_usize..3_000)
+                .prop_map(|(max_items, max_bytes)| Step::Peek { max_items, max_bytes }),
+            2 => (0_u64..6).prop_map(Step::Forget),
+            1 => Just(Step::Reopen),
+        ]
+    }
+
+    fn item(letters: usize) -> OutboxItem {
+        OutboxItem::Event(fixture::event("h1", &"x".repeat(letters)))
+    }
+
+    /// What the outbox must be: the waiting items with their numbers, and how many were dropped.
+    #[derive(Default)]
+    struct Model {
+        last: u64,
+        dropped: u64,
+        waiting: VecDeque<(u64, OutboxItem)>,
+    }
+
+    impl Model {
+        fn push(&mut self, items: &[OutboxItem]) -> u64 {
+            for item in items {
+                self.last += 1;
+                self.waiting.push_back((self.last, item.clone()));
+            }
+            let before = self.waiting.len();
+            while self.waiting.iter().map(|(_, item)| bytes(item)).sum::<usize>() as u64 > LIMIT {
+                self.waiting.pop_front();
+            }
+            let dropped = (before - self.waiting.len()) as u64;
+            self.dropped += dropped;
+            dropped
+        }
+
+        fn peek(&self, max_items: usize, max_bytes: usize) -> Vec<(u64, OutboxItem)> {
+            let mut room = max_bytes;
+            let mut slice = Vec::new();
+            for (seq, item) in self.waiting.iter().take(max_items.max(1)) {
+                match room.checked_sub(bytes(item)) {
+                    Some(left) => room = left,
+                    None if slice.is_empty() => room = 0,
+                    None => break,
+                }
+                slice.push((*seq, item.clone()));
+            }
+            slice
+        }
+    }
+
+    fn bytes(item: &OutboxItem) -> usize {
+        rows::json(item).len()
+    }
+
+    async fn run(steps: Vec<Step>) {
+        let dir = Dir::new();
+        let mut db = AgentDb::open_with_outbox(dir.path(), LIMIT).unwrap();
+        let (session, instance) = (db.session(), db.instance());
+        let mut model = Model::default();
+        for step in steps {
+            match step {
+                Step::Push(sizes) => {
+                    let items: Vec<_> = sizes.into_iter().map(item).collect();
+                    let outcome = db.push(items.clone()).await.unwrap();
+                    assert_eq!(outcome.dropped, model.push(&items));
+                }
+                Step::Peek { max_items, max_bytes } => {
+                    let slice = db.peek(max_items, max_bytes).await.unwrap();
+                    let numbered: Vec<_> = slice
+                        .map(|s| {
+                            assert_eq!(s.last_seq - s.first_seq + 1, s.items.len() as u64);
+                            (s.first_seq..).zip(s.items).collect()
+                        })
+                        .unwrap_or_default();
+                    assert_eq!(numbered, model.peek(max_items, max_bytes));
+                }
+                Step::Forget(ahead) => {
+                    let through = model.waiting.front().map_or(model.last, |(first, _)| first + ahead);
+                    db.forget_through(through).await.unwrap();
+                    model.waiting.retain(|(seq, _)| *seq > through);
+                }
+                Step::Reopen => {
+                    db.close().await;
+                    db = AgentDb::open_with_outbox(dir.path(), LIMIT).unwrap();
+                    assert_eq!((db.session(), db.instance()), (session, instance.clone()));
+                }
+            }
+            assert_eq!(db.outbox_len().await.unwrap(), model.waiting.len() as u64);
+            assert_eq!(db.outbox_dropped().await.unwrap(), model.dropped);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn the_outbox_is_a_bounded_numbered_queue(steps in proptest::collection::vec(step(), 1..40)) {
+            fixture::block_on(run(steps));
+        }
+    }
+
+    #[test]
+    fn what_no_message_could_carry_is_dropped_and_blocks_nothing() {
+        fixture::block_on(async {
+            let dir = Dir::new();
+            let db = AgentDb::open(dir.path()).unwrap();
+            let outcome = db.push(vec![item(1), item(MAX_ITEM_BYTES), item(2)]).await.unwrap();
+            assert_eq!(outcome, PushOutcome { dropped: 1 });
+            let slice = db.peek(10, 1 << 20).await.unwrap().unwrap();
+            assert_eq!((slice.first_seq, slice.last_seq, slice.items.len()), (1, 2, 2));
+        });
+    }
+}

@@ -95,10 +95,12 @@ fn statement(query: &EventQuery) -> (String, Vec<Value>) {
     let before = bind(rows::int(query.before.unwrap_or(u64::MAX)).into());
     let mut branch = format!("SELECT seq, body FROM events WHERE seq > {after} AND seq < {before}");
     if let Some(host) = &query.host {
-        branch += &format!(" AND host = {}", bind(host.to_string().into()));
+        branch += " AND host = ";
+        branch += &bind(host.to_string().into());
     }
     if let Some(container) = &query.container {
-        branch += &format!(" AND container = {}", bind(container.to_string().into()));
+        branch += " AND container = ";
+        branch += &bind(container.to_string().into());
     }
     let kinds: BTreeSet<&str> = query.kinds.iter().map(|kind| kind.as_str()).collect();
     let branches: Vec<String> = if kinds.is_empty() {
@@ -176,4 +178,150 @@ fn forget_through(conn: &Connection, seq: i64) -> Result<u64> {
     conn.prepare_cached("DELETE FROM events WHERE seq <= ?1")?.execute([seq])?;
     rows::add_to_counter(conn, BYTES, -rows::int(bytes + events * ROW_BYTES))?;
     Ok(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::fixture::{self, Dir};
+    use crate::store::{ControllerDb, Retention};
+
+    const KINDS: [EventKind; 3] =
+        [EventKind::ContainerFailing, EventKind::ContainerStarted, EventKind::AgentStarted];
+
+    fn events(recipe: &[(u8, u8, u8)]) -> Vec<Event> {
+        let one = |&(host, container, kind): &(u8, u8, u8)| {
+            let container = (container > 0).then(|| format!("c{container}").parse().unwrap());
+            Event { container, kind: KINDS[usize::from(kind)], ..fixture::event(&format!("h{host}"), "it") }
+        };
+        recipe.iter().map(one).collect()
+    }
+
+    fn query() -> impl Strategy<Value = EventQuery> {
+        let cursor = || proptest::option::of(prop_oneof![0_u64..60, Just(u64::MAX)]);
+        let filters = (
+            proptest::collection::vec(0_usize..3, 0..5),
+            proptest::option::of(0_u8..3),
+            proptest::option::of(1_u8..3),
+        );
+        (cursor(), cursor(), any::<bool>(), filters, 0_usize..30).prop_map(
+            |(after, before, newest, (kinds, host, container), limit)| EventQuery {
+                after,
+                before,
+                order: if newest { EventOrder::NewestFirst } else { EventOrder::OldestFirst },
+                kinds: kinds.into_iter().map(|kind| KINDS[kind]).collect(),
+                host: host.map(|n| format!("h{n}").parse().unwrap()),
+                container: container.map(|n| format!("c{n}").parse().unwrap()),
+                limit,
+            },
+        )
+    }
+
+    fn expected(all: &[Event], query: &EventQuery) -> Vec<Event> {
+        let mut found: Vec<Event> = all
+            .iter()
+            .filter(|e| query.after.is_none_or(|after| e.seq > after))
+            .filter(|e| query.before.is_none_or(|before| e.seq < before))
+            .filter(|e| query.kinds.is_empty() || query.kinds.contains(&e.kind))
+            .filter(|e| query.host.as_ref().is_none_or(|host| e.host == *host))
+            .filter(|e| query.container.is_none() || e.container == query.container)
+            .cloned()
+            .collect();
+        if query.order == EventOrder::NewestFirst {
+            found.reverse();
+        }
+        found.truncate(query.limit.max(1));
+        found
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn queries_find_what_a_plain_filter_finds(
+            recipe in proptest::collection::vec((0_u8..3, 0_u8..3, 0_u8..3), 1..50),
+            queries in proptest::collection::vec(query(), 1..12),
+        ) {
+            fixture::block_on(async {
+                let dir = Dir::new();
+                let db = ControllerDb::open(dir.path()).unwrap();
+                let all = db.append(events(&recipe)).await.unwrap();
+                for query in queries {
+                    assert_eq!(db.events(query.clone()).await.unwrap(), expected(&all, &query), "{query:?}");
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn every_filter_walks_an_index_in_order() {
+        fixture::block_on(async {
+            let dir = Dir::new();
+            let db = ControllerDb::open(dir.path()).unwrap();
+            for filters in 0..8 {
+                let query = EventQuery {
+                    kinds: if filters & 1 == 0 { vec![] } else { KINDS.to_vec() },
+                    host: (filters & 2 != 0).then(|| "h1".parse().unwrap()),
+                    container: (filters & 4 != 0).then(|| "c1".parse().unwrap()),
+                    ..EventQuery::default()
+                };
+                let (sql, values) = statement(&query);
+                let plan = db.db.read(move |conn| {
+                    let mut plan = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+                    let lines = plan.query_map(params_from_iter(values), |row| row.get::<_, String>(3))?;
+                    Ok(lines.collect::<Result<Vec<_>>>()?)
+                });
+                let plan = plan.await.unwrap();
+                assert!(plan.iter().any(|line| line.starts_with("SEARCH events")), "{query:?}: {plan:#?}");
+                for line in &plan {
+                    assert!(
+                        !line.contains("TEMP B-TREE") && !line.starts_with("SCAN"),
+                        "{query:?}: {plan:#?}"
+                    );
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn history_stays_within_its_bytes_and_old_cursors_go_on_working() {
+        fixture::block_on(async {
+            let dir = Dir::new();
+            let retention = Retention { bytes: 1_000_000, ..Retention::default() };
+            let db = ControllerDb::open_with_retention(dir.path(), retention).unwrap();
+            for _ in 0..40 {
+                let batch = (0..200)
+                    .map(|_| fixture::event("h1", "a sentence of usual length, more or less"))
+                    .collect();
+                db.append(batch).await.unwrap();
+                let bytes = db.db.read(|conn| Ok(rows::counter(conn, BYTES)?)).await.unwrap();
+                assert!(bytes <= retention.bytes, "{bytes}");
+            }
+            let found = db.events(EventQuery { after: Some(1), ..EventQuery::default() }).await.unwrap();
+            assert_eq!(found.len(), 100);
+            assert!(found[0].seq > 2, "nothing was forgotten");
+            db.close().await;
+            let file = std::fs::metadata(dir.path().join("controller.db")).unwrap().len();
+            assert!((500_000..1_300_000).contains(&file), "{file} bytes on disk for 1 MB of history");
+        });
+    }
+
+    #[test]
+    fn pruning_forgets_by_age_and_a_wrong_clock_takes_nothing_newer_along() {
+        fixture::block_on(async {
+            let dir = Dir::new();
+            let db = ControllerDb::open(dir.path()).unwrap();
+            let day = |n: i64| Timestamp::from_millis(n * 86_400_000);
+            let at = |n| Event { time: day(n), ..fixture::event("h1", "it") };
+            db.append([vec![at(1); 7000], vec![at(50), at(0), at(60)]].concat()).await.unwrap();
+            assert_eq!(db.prune(day(120)).await.unwrap(), 7000);
+            let left: Vec<_> =
+                db.events(EventQuery::default()).await.unwrap().iter().map(|e| e.time).collect();
+            assert_eq!(left, [day(50), day(0), day(60)]);
+            assert_eq!(db.prune(day(1000)).await.unwrap(), 3);
+            assert_eq!(db.db.read(|conn| Ok(rows::counter(conn, BYTES)?)).await.unwrap(), 0);
+            assert_eq!(db.append(vec![at(1)]).await.unwrap()[0].seq, 7004, "a cursor is never used twice");
+        });
+    }
 }

@@ -90,3 +90,36 @@ fn save(conn: &Connection, host: &HostRow) -> Result<(), Fault> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fixture::{self, Dir};
+
+    #[test]
+    fn a_host_keeps_when_it_was_first_seen_until_it_is_forgotten() {
+        fixture::block_on(async {
+            let dir = Dir::new();
+            let db = ControllerDb::open(dir.path()).unwrap();
+            let seen = |at| HostRow {
+                host: "h1".parse().unwrap(),
+                instance: "i".parse().unwrap(),
+                engine_id: None,
+                first_seen: Timestamp::from_millis(at),
+                last_seen: Timestamp::from_millis(at),
+                report: serde_json::json!({ "at": at }),
+            };
+            db.save_host(seen(1)).await.unwrap();
+            db.save_host(HostRow { engine_id: Some("e".parse().unwrap()), ..seen(2) }).await.unwrap();
+            let expected = HostRow {
+                engine_id: Some("e".parse().unwrap()),
+                first_seen: Timestamp::from_millis(1),
+                ..seen(2)
+            };
+            assert_eq!(db.hosts().await.unwrap(), [expected]);
+            assert!(db.forget_host(&"h1".parse().unwrap()).await.unwrap());
+            assert!(!db.forget_host(&"h1".parse().unwrap()).await.unwrap());
+            assert_eq!(db.hosts().await.unwrap(), []);
+        });
+    }
+}

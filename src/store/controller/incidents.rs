@@ -165,3 +165,93 @@ pub(super) fn prune(conn: &Connection, kept_from: Timestamp) -> Result<()> {
     conn.execute("DELETE FROM incidents WHERE closed_at < ?1", [kept_from.millis()])?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use EventKind as E;
+
+    use super::*;
+    use crate::store::fixture::{self, Dir};
+
+    fn event(kind: EventKind, host: &str, container: Option<&str>, at: i64) -> Event {
+        Event {
+            kind,
+            container: container.map(|name| name.parse().unwrap()),
+            time: Timestamp::from_millis(at),
+            ..fixture::event(host, kind.as_str())
+        }
+    }
+
+    /// Kind, container, when opened and closed, events, last reason.
+    type Line = (IncidentKind, Option<String>, i64, Option<i64>, u64, String);
+
+    async fn lines(db: &ControllerDb, query: IncidentQuery) -> Vec<Line> {
+        let line = |i: Incident| {
+            let closed = i.closed_at.map(Timestamp::millis);
+            (i.kind, i.container.map(|c| c.to_string()), i.opened_at.millis(), closed, i.events, i.reason)
+        };
+        db.incidents(query).await.unwrap().into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn incidents_open_grow_and_close_with_their_events() {
+        fixture::block_on(async {
+            let dir = Dir::new();
+            let db = ControllerDb::open(dir.path()).unwrap();
+            let web = Some("web");
+            db.append(vec![
+                event(E::ContainerRestarted, "h1", web, 1), // belongs to nothing
+                event(E::ContainerFailing, "h1", web, 2),
+                event(E::ContainerFailing, "h1", Some("sql"), 3),
+                event(E::ContainerFailing, "h2", web, 4),
+                event(E::ContainerRestarted, "h1", web, 5),
+                event(E::Quarantined, "h1", web, 6), // adds to the open one
+                event(E::ContainerRecovered, "h1", web, 7),
+                event(E::ContainerRecovered, "h1", web, 8), // closes nothing twice
+                event(E::ContainerFailing, "h1", web, 9),
+                event(E::ContainerRecovered, "h1", web, 0), // a clock that went back
+            ])
+            .await
+            .unwrap();
+            let kind = IncidentKind::Container;
+            let name = |text: &str| Some(text.to_owned());
+            let on_h1 = IncidentQuery { host: Some("h1".parse().unwrap()), ..IncidentQuery::default() };
+            let expected = [
+                (kind, name("web"), 9, Some(9), 2, "container_recovered".to_owned()),
+                (kind, name("sql"), 3, None, 1, "container_failing".to_owned()),
+                (kind, name("web"), 2, Some(7), 4, "container_recovered".to_owned()),
+            ];
+            assert_eq!(lines(&db, on_h1.clone()).await, expected);
+            let open = lines(&db, IncidentQuery { open: Some(true), ..on_h1.clone() }).await;
+            assert_eq!(open, expected[1..2]);
+            let closed = lines(&db, IncidentQuery { open: Some(false), limit: 1, ..on_h1 }).await;
+            assert_eq!(closed, expected[..1]);
+            assert_eq!(lines(&db, IncidentQuery::default()).await.len(), 4);
+
+            db.append(vec![event(E::HostForgotten, "h1", None, 20)]).await.unwrap();
+            let open = lines(&db, IncidentQuery { open: Some(true), ..IncidentQuery::default() }).await;
+            assert_eq!(open.len(), 1, "only that of h2 is left: {open:?}");
+
+            db.prune(Timestamp::from_millis(15 + 90 * 86_400_000)).await.unwrap();
+            assert_eq!(lines(&db, IncidentQuery::default()).await.len(), 2, "closed before 15 are forgotten");
+        });
+    }
+
+    #[test]
+    fn networks_are_told_apart_and_a_repeated_id_opens_nothing() {
+        fixture::block_on(async {
+            let dir = Dir::new();
+            let db = ControllerDb::open(dir.path()).unwrap();
+            let breaker = |network: &str| Event {
+                data: serde_json::json!({ "network": network }),
+                ..event(E::BreakerOpened, "h1", None, 1)
+            };
+            let first = breaker("front");
+            let forged = Event { host: "h2".parse().unwrap(), ..first.clone() };
+            db.append(vec![first, breaker("back"), breaker("front"), forged]).await.unwrap();
+            let found = db.incidents(IncidentQuery::default()).await.unwrap();
+            let found: Vec<_> = found.iter().map(|i| (i.network.as_deref().unwrap(), i.events)).collect();
+            assert_eq!(found, [("back", 1), ("front", 2)]);
+        });
+    }
+}

@@ -115,3 +115,160 @@ pub(super) fn forget_sessions(conn: &Connection, kept_from: Timestamp) -> Result
     conn.execute("DELETE FROM sessions WHERE last < ?1", [kept_from.millis()])?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::EventId;
+    use crate::store::fixture::{self, Dir};
+    use crate::store::{AgentDb, EventQuery};
+
+    fn now() -> Timestamp {
+        Timestamp::from_millis(5_000)
+    }
+
+    /// What may happen between an outbox and the store.
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// New events.
+        Push(usize),
+        /// The front is sent; the network makes this many copies.
+        Send { items: usize, copies: usize },
+        /// Any message under way arrives; its answer may get lost.
+        Deliver { which: usize, answered: bool },
+        /// Both sides are opened anew.
+        Reopen,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (1_usize..6).prop_map(Step::Push),
+            4 => (1_usize..6, 0_usize..4).prop_map(|(items, copies)| Step::Send { items, copies }),
+            6 => (any::<usize>(), any::<bool>()).prop_map(|(which, answered)| Step::Deliver { which, answered }),
+            1 => Just(Step::Reopen),
+        ]
+    }
+
+    async fn run(steps: Vec<Step>, outbox_bytes: u64) {
+        let dir = Dir::new();
+        let open = || {
+            let agent = AgentDb::open_with_outbox(dir.path(), outbox_bytes).unwrap();
+            (agent, ControllerDb::open(dir.path()).unwrap())
+        };
+        let (mut agent, mut controller) = open();
+        let mut pushed: Vec<EventId> = Vec::new();
+        let mut told: Vec<EventId> = Vec::new();
+        let mut under_way: Vec<OutboxBatch> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Push(count) => {
+                    let events: Vec<_> = (0..count).map(|_| fixture::event("h1", "it")).collect();
+                    pushed.extend(events.iter().map(|e| e.id));
+                    agent.push(events.into_iter().map(OutboxItem::Event).collect()).await.unwrap();
+                }
+                Step::Send { items, copies } => {
+                    if let Some(slice) = agent.peek(items, 1 << 20).await.unwrap() {
+                        let batch = slice.into_batch("h1".parse().unwrap(), agent.session());
+                        under_way.extend(std::iter::repeat_n(batch, copies));
+                    }
+                }
+                Step::Deliver { which, answered } if !under_way.is_empty() => {
+                    let batch = under_way.swap_remove(which % under_way.len());
+                    let ingested = controller.ingest(batch, now()).await.unwrap();
+                    told.extend(ingested.stored.iter().map(|e| e.id));
+                    if answered {
+                        agent.forget_through(ingested.ack).await.unwrap();
+                    }
+                }
+                Step::Deliver { .. } => {}
+                Step::Reopen => {
+                    agent.close().await;
+                    controller.close().await;
+                    (agent, controller) = open();
+                }
+            }
+        }
+        let all = EventQuery { limit: 1000, ..EventQuery::default() };
+        let stored: Vec<EventId> = controller.events(all).await.unwrap().iter().map(|e| e.id).collect();
+        assert_eq!(stored, told, "what was told as new is what is stored");
+        let in_order: Vec<EventId> = pushed.iter().filter(|id| stored.contains(id)).copied().collect();
+        assert_eq!(stored, in_order, "once each, in order");
+        let waiting = agent.peek(1000, 1 << 20).await.unwrap().map(|s| s.items).unwrap_or_default();
+        let waiting = waiting.into_iter().filter_map(|item| match item {
+            OutboxItem::Event(event) => Some(event.id),
+            OutboxItem::Unknown => None,
+        });
+        let safe: BTreeSet<EventId> = waiting.chain(stored).collect();
+        let lost = pushed.iter().filter(|id| !safe.contains(id)).count() as u64;
+        let dropped = agent.outbox_dropped().await.unwrap();
+        assert!(lost <= dropped, "{lost} lost, {dropped} counted as dropped");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn whatever_the_network_does_events_are_stored_once(steps in proptest::collection::vec(step(), 1..60)) {
+            fixture::block_on(run(steps, 1 << 20));
+        }
+
+        #[test]
+        fn what_a_full_outbox_loses_is_counted(steps in proptest::collection::vec(step(), 1..60)) {
+            fixture::block_on(run(steps, 2_000));
+        }
+    }
+
+    fn batch(seq: u64, items: Vec<OutboxItem>) -> OutboxBatch {
+        OutboxBatch { v: 1, host: "h1".parse().unwrap(), session: uuid::Uuid::nil(), seq, items }
+    }
+
+    #[test]
+    fn a_host_cannot_speak_for_another_and_unknown_items_are_passed_over() {
+        fixture::block_on(async {
+            let dir = Dir::new();
+            let db = ControllerDb::open(dir.path()).unwrap();
+            let event = |host| OutboxItem::Event(fixture::event(host, "it"));
+            let items = vec![event("h1"), event("h2"), OutboxItem::Unknown];
+            let ingested = db.ingest(batch(3, items), now()).await.unwrap();
+            assert_eq!((ingested.ack, ingested.stored.len(), ingested.refused), (3, 1, 1));
+            assert_eq!(ingested.stored[0].seq, 1);
+            let again = db.ingest(batch(4, vec![event("h2"), event("h1")]), now()).await.unwrap();
+            assert_eq!((again.ack, again.stored.len(), again.refused), (4, 1, 0));
+        });
+    }
+
+    #[test]
+    fn hostile_numbers_are_refused_and_an_empty_batch_acknowledges_nothing_new() {
+        fixture::block_on(async {
+            let dir = Dir::new();
+            let db = ControllerDb::open(dir.path()).unwrap();
+            let event = || OutboxItem::Event(fixture::event("h1", "it"));
+            for (seq, items) in [(1, vec![event(), event()]), (u64::MAX, vec![event()])] {
+                let error = db.ingest(batch(seq, items), now()).await.unwrap_err();
+                assert!(matches!(error, StoreError::Refused(_)), "{error}");
+            }
+            assert_eq!(db.ingest(batch(900, vec![]), now()).await.unwrap().ack, 0);
+            assert_eq!(db.ingest(batch(1, vec![event()]), now()).await.unwrap().stored.len(), 1);
+        });
+    }
+
+    #[test]
+    fn the_outboxes_remembered_per_host_are_bounded() {
+        fixture::block_on(async {
+            let dir = Dir::new();
+            let db = ControllerDb::open(dir.path()).unwrap();
+            for n in 0..30_i64 {
+                let session = uuid::Uuid::from_u128(n.unsigned_abs().into());
+                let batch = OutboxBatch { session, ..batch(1, vec![OutboxItem::Unknown]) };
+                db.ingest(batch, Timestamp::from_millis(n)).await.unwrap();
+            }
+            let count = db.db.read(|conn| {
+                Ok(conn.query_row("SELECT count(*) FROM sessions", [], |r| r.get::<_, i64>(0))?)
+            });
+            assert_eq!(count.await.unwrap(), SESSIONS);
+        });
+    }
+}

@@ -99,3 +99,28 @@ fn token(row: &Row<'_>) -> Result<TokenRow> {
         created: rows::time(row, 3)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::fixture::{self, Dir};
+
+    #[test]
+    fn tokens_are_found_by_hash_until_revoked_and_ids_are_not_reused() {
+        fixture::block_on(async {
+            let dir = Dir::new();
+            let db = ControllerDb::open(dir.path()).unwrap();
+            let first = db.add_token("first".into(), Scope::Write, [1; 32]).await.unwrap();
+            let second = db.add_token("second".into(), Scope::Read, [2; 32]).await.unwrap();
+            let twice = db.add_token("again".into(), Scope::Write, [2; 32]).await;
+            assert!(matches!(twice, Err(StoreError::Refused(_))));
+            assert_eq!(db.token_by_hash([2; 32]).await.unwrap(), Some(second.clone()));
+            assert!(db.revoke_token(second.id).await.unwrap());
+            assert!(!db.revoke_token(second.id).await.unwrap());
+            assert_eq!(db.token_by_hash([2; 32]).await.unwrap(), None);
+            let third = db.add_token("third".into(), Scope::Read, [3; 32]).await.unwrap();
+            assert!(third.id > second.id);
+            assert_eq!(db.tokens().await.unwrap(), [first, third]);
+        });
+    }
+}

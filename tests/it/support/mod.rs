@@ -1,6 +1,6 @@
 //! What the tests share: a lab of containers on the real engine, and waiting with a deadline.
 
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
 pub(crate) mod nats;
 
@@ -118,7 +118,7 @@ pub fn docker(args: &[&str]) -> Output {
 pub fn busybox_image() -> &'static str {
     static IMAGE: OnceLock<String> = OnceLock::new();
     IMAGE.get_or_init(|| {
-        let script = "mkdir -p bin && cp /bin/busybox bin/ && for a in $(bin/busybox --list); do ln -sf busybox bin/$a; done";
+        let script = "mkdir -p bin && cp /bin/busybox bin/ && for a in $(bin/busybox --list); do [ -e bin/$a ] || ln -s busybox bin/$a; done";
         image_of("dockhealth-test/busybox:1", Path::new("/bin/busybox"), script)
     })
 }

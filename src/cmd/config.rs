@@ -1,0 +1,277 @@
+//! What the long-running programs are told, typed and checked: plain values, ready to be wired.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::settings::parse::{self, millis};
+use super::settings::{Resolver, table as t};
+use crate::bus::{NatsOptions, Role};
+use crate::docker::{AnonymousVolumes, EngineAddress};
+use crate::model::{HostName, OnStop, Rate, Threshold};
+use crate::monitor::decide::{Policy, RestartMode};
+
+/// The NATS server and how to log in there; the files were readable when they were named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NatsConfig {
+    /// Servers, tried in turn.
+    pub urls: Vec<String>,
+    /// User to log in as, together with the password.
+    pub user: Option<String>,
+    /// Holds the password.
+    pub password_file: Option<PathBuf>,
+    /// Holds a token to log in with.
+    pub token_file: Option<PathBuf>,
+    /// Credentials to log in with.
+    pub creds_file: Option<PathBuf>,
+    /// The authorities to trust (PEM); with them the connection must be TLS.
+    pub tls_ca_file: Option<PathBuf>,
+    /// The client's own certificate.
+    pub tls_client: Option<CertFiles>,
+}
+
+impl NatsConfig {
+    /// As the bus takes it, for the one who speaks.
+    pub fn options(&self, role: Role) -> NatsOptions {
+        NatsOptions {
+            urls: self.urls.clone(),
+            role,
+            user: self.user.clone(),
+            password_file: self.password_file.clone(),
+            token_file: self.token_file.clone(),
+            creds_file: self.creds_file.clone(),
+            tls_ca_file: self.tls_ca_file.clone(),
+            tls_cert_file: self.tls_client.as_ref().map(|files| files.cert.clone()),
+            tls_key_file: self.tls_client.as_ref().map(|files| files.key.clone()),
+            name: None,
+            inbox_prefix: None,
+        }
+    }
+}
+
+/// A certificate chain and its key, as PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertFiles {
+    /// The chain.
+    pub cert: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+/// How lines of the log are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// How lines are written.
+    pub format: LogFormat,
+    /// What is left out.
+    pub level: tracing::Level,
+    /// A file to log into besides standard error.
+    pub file: Option<PathBuf>,
+    /// The size in bytes at which that file is rotated.
+    pub max_bytes: usize,
+}
+
+/// One agent.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// The host's name; `None`: the engine's own.
+    pub hostname: Option<HostName>,
+    /// Where its state is kept.
+    pub data_dir: PathBuf,
+    /// Where the engine listens.
+    pub docker_host: EngineAddress,
+    /// Between two reports.
+    pub report_interval: Duration,
+    /// Between the starts of two sweeps.
+    pub interval: Duration,
+    /// How containers are checked, what is healed, and the brakes.
+    pub policy: Policy,
+    /// Overrides the containers' own stop timeouts.
+    pub stop_timeout: Option<Duration>,
+    /// What recreate does with anonymous volumes; `None`: a container that has some is not recreated.
+    pub anonymous_volumes: Option<AnonymousVolumes>,
+}
+
+/// The controller.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ControllerConfig {
+    /// Where its state is kept.
+    pub data_dir: PathBuf,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The threshold until one is stored.
+    pub threshold: Threshold,
+    /// How long a list waits for the hosts' answers.
+    pub response_window: Duration,
+    /// Further names the server is reached by, in small letters.
+    pub allowed_hosts: Vec<String>,
+    /// Its certificate; `None`: plain HTTP.
+    pub tls: Option<CertFiles>,
+    /// Whether plain HTTP beyond loopback was agreed to.
+    pub insecure_http: bool,
+}
+
+const LONGEST_MS: u64 = 7 * 86_400_000;
+
+/// Reads the settings of [`t::NATS`].
+pub fn nats(r: &mut Resolver) -> NatsConfig {
+    let config = NatsConfig {
+        urls: r.get(&t::NATS_URL, parse::nats_servers),
+        user: r.opt(&t::NATS_USER, |text| Ok::<_, String>(text.to_owned())),
+        password_file: r.opt(&t::NATS_PASSWORD_FILE, parse::secret_file),
+        token_file: r.opt(&t::NATS_TOKEN_FILE, parse::secret_file),
+        creds_file: r.opt(&t::NATS_CREDS_FILE, parse::readable),
+        tls_ca_file: r.opt(&t::NATS_TLS_CA, parse::readable),
+        tls_client: cert_files(r, &t::NATS_TLS_CERT, &t::NATS_TLS_KEY),
+    };
+    if r.is_given(&t::NATS_USER) != r.is_given(&t::NATS_PASSWORD_FILE) {
+        let given = if config.user.is_some() { &t::NATS_USER } else { &t::NATS_PASSWORD_FILE };
+        r.wrong(given, "nats-user and nats-password-file go together");
+    }
+    let logins = [&t::NATS_USER, &t::NATS_TOKEN_FILE, &t::NATS_CREDS_FILE];
+    let given: Vec<_> = logins.into_iter().filter(|setting| r.is_given(setting)).collect();
+    if let [_, second, ..] = given[..] {
+        r.wrong(second, "give one way to log in: a user with its password, a token, or credentials");
+    }
+    config
+}
+
+fn cert_files(
+    r: &mut Resolver,
+    cert: &super::settings::Setting,
+    key: &super::settings::Setting,
+) -> Option<CertFiles> {
+    let files = (r.opt(cert, parse::readable), r.opt(key, parse::readable));
+    if r.is_given(cert) != r.is_given(key) {
+        let given = if r.is_given(cert) { cert } else { key };
+        r.wrong(given, format_args!("{} and {} go together", cert.name, key.name));
+    }
+    match files {
+        (Some(cert), Some(key)) => Some(CertFiles { cert, key }),
+        _ => None,
+    }
+}
+
+/// Reads the settings of [`t::LOG`].
+pub fn log(r: &mut Resolver) -> LogConfig {
+    use tracing::Level;
+    let levels = [
+        ("error", Level::ERROR),
+        ("warn", Level::WARN),
+        ("info", Level::INFO),
+        ("debug", Level::DEBUG),
+        ("trace", Level::TRACE),
+    ];
+    LogConfig {
+        format: r.get(&t::LOG_FORMAT, parse::word(&[("text", LogFormat::Text), ("json", LogFormat::Json)])),
+        level: r.get(&t::LOG_LEVEL, parse::word(&levels)),
+        file: r.opt(&t::LOG_FILE, parse::path),
+        max_bytes: r.get(&t::LOG_MAX_SIZE, |text| match parse::size(text)? {
+            bytes @ 65_536..=0x4000_0000 => usize::try_from(bytes).map_err(|e| e.to_string()),
+            _ => Err("out of range: give from 64KiB to 1GiB".to_owned()),
+        }),
+    }
+}
+
+fn policy(r: &mut Resolver) -> Policy {
+    let modes = [("restart", RestartMode::Restart), ("recreate", RestartMode::Recreate)];
+    let policy = Policy {
+        probes: r.get(&t::PROBES, parse::count(1..=1_000)),
+        probe_spacing: r.get(&t::PROBE_SPACING, parse::span(millis(0, 60_000))),
+        probe_timeout: r.get(&t::PROBE_TIMEOUT, parse::span(millis(1, 60_000))),
+        confirm_probes: r.get(&t::CONFIRM_PROBES, parse::count(0..=1_000)),
+        assume_pingable: r.switch(&t::ASSUME_PINGABLE),
+        threshold: r.get(&t::THRESHOLD, parse::typed::<Threshold>),
+        monitor_all: r.switch(&t::MONITOR_ALL),
+        on_stop: r.opt(&t::ON_STOP, parse::word(&[("restart", OnStop::Restart), ("leave", OnStop::Leave)])),
+        settle: r.get(&t::SETTLE, parse::span(millis(0, 60_000))),
+        grace: r.get(&t::GRACE, parse::span(millis(0, LONGEST_MS))),
+        restart_mode: r.get(&t::RESTART_MODE, parse::word(&modes)),
+        budget: r.get(&t::BUDGET, rate),
+        backoff: r.get(&t::BACKOFF, parse::span(millis(0, LONGEST_MS))),
+        backoff_max: r.get(&t::BACKOFF_MAX, parse::span(millis(0, LONGEST_MS))),
+        host_budget: r.get(&t::HOST_BUDGET, rate),
+        dry_run: r.switch(&t::DRY_RUN),
+        ..Policy::default()
+    };
+    if policy.backoff > policy.backoff_max {
+        let setting = if r.is_given(&t::BACKOFF) { &t::BACKOFF } else { &t::BACKOFF_MAX };
+        r.wrong(setting, "backoff must not be longer than backoff-max");
+    }
+    policy
+}
+
+fn rate(text: &str) -> Result<Rate, String> {
+    match text.trim().parse::<Rate>() {
+        Ok(rate) if (1..=10_000).contains(&rate.count) => Ok(rate),
+        Ok(rate) => Err(format!("{:?} is out of range: give a count from 1 to 10000", rate.to_string())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Reads the settings of [`t::COMMON`], [`t::HOST`], [`t::CHECKS`] and [`t::HEALING`].
+pub fn agent(r: &mut Resolver) -> AgentConfig {
+    AgentConfig {
+        hostname: r.opt(&t::HOSTNAME, parse::typed::<HostName>),
+        data_dir: data_dir(r),
+        docker_host: r.get(&t::DOCKER_HOST, parse::typed::<EngineAddress>),
+        // A host counts as silent 15 s after its last word, so one report may get lost.
+        report_interval: r.get(&t::REPORT_INTERVAL, parse::span(millis(100, 7_000))),
+        interval: r.get(&t::INTERVAL, parse::span(millis(100, 86_400_000))),
+        policy: policy(r),
+        stop_timeout: r.opt(&t::STOP_TIMEOUT, parse::span(millis(0, 3_600_000))),
+        anonymous_volumes: r.get(
+            &t::ANONYMOUS_VOLUMES,
+            parse::word(&[("refuse", None), ("keep", Some(AnonymousVolumes::Keep))]),
+        ),
+    }
+}
+
+/// Reads the settings of [`t::COMMON`] and [`t::DOOR`].
+pub fn controller(r: &mut Resolver) -> ControllerConfig {
+    let config = ControllerConfig {
+        data_dir: data_dir(r),
+        listen: r.get(&t::LISTEN, parse::listen),
+        threshold: r.get(&t::THRESHOLD, parse::typed::<Threshold>),
+        response_window: r.get(&t::RESPONSE_WINDOW, parse::span(millis(100, 60_000))),
+        allowed_hosts: r.list(&t::ALLOWED_HOST, parse::allowed_host),
+        tls: cert_files(r, &t::TLS_CERT, &t::TLS_KEY),
+        insecure_http: r.switch(&t::INSECURE_HTTP),
+    };
+    let has_tls = r.is_given(&t::TLS_CERT) || r.is_given(&t::TLS_KEY);
+    if !config.listen.ip().is_loopback() && !has_tls && !config.insecure_http {
+        r.wrong(
+            &t::LISTEN,
+            format_args!(
+                "{} is reached from beyond this machine: give --tls-cert and --tls-key, or --insecure-http to do without",
+                config.listen
+            ),
+        );
+    }
+    config
+}
+
+/// Where state is kept: as told, else [`default_data_dir`].
+pub fn data_dir(r: &mut Resolver) -> PathBuf {
+    r.opt(&t::DATA_DIR, parse::path).unwrap_or_else(default_data_dir)
+}
+
+/// `/var/lib/dockhealth` for root, else `$XDG_STATE_HOME/dockhealth` or `~/.local/state/dockhealth`.
+pub fn default_data_dir() -> PathBuf {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    // SAFETY: geteuid only reads the process's own id and cannot fail.
+    if unsafe { libc::geteuid() } == 0 {
+        return "/var/lib/dockhealth".into();
+    }
+    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
+    state.map_or_else(|| "/var/lib/dockhealth".into(), |path| path.join("dockhealth"))
+}

@@ -1,0 +1,121 @@
+//! The table of settings. Options that belong to a single call of a single command stand in that command's file.
+
+use super::{Places, Setting};
+
+macro_rules! table {
+    ($($(#[$doc:meta])* $group:ident $heading:literal {
+        $($setting:ident $name:literal $shape:expr, $help:literal;)*
+    })*) => {
+        $(
+            $(#[doc = $help] pub const $setting: Setting = $shape.called($name, $heading, $help);)*
+            $(#[$doc])* pub const $group: &[&Setting] = &[$(&$setting),*];
+        )*
+        const GROUPS: &[&[&Setting]] = &[$($group),*];
+    };
+}
+
+table! {
+    /// What every long-running program has.
+    COMMON "General" {
+        DATA_DIR "data-dir" Setting::value("DIR"),
+            "Where its state is kept [default: /var/lib/dockhealth as root, else ~/.local/state/dockhealth]";
+        THRESHOLD "threshold" Setting::value("PERCENT").or("50"),
+            "Packet loss above which a container is restarted, until one is stored through the API";
+    }
+    /// The settings file itself.
+    FILE "General" {
+        CONFIG "config" Setting::value("FILE"),
+            "TOML file of settings; every option is a key of it, and a variable DOCKHEALTH_<OPTION> [default: /etc/dockhealth/dockhealth.toml where it exists]";
+    }
+    /// The NATS server and how to log in there.
+    NATS "NATS" {
+        NATS_URL "nats" Setting::value("URL").or("nats://127.0.0.1:4222"),
+            "The NATS server; several, separated by commas, are tried in turn";
+        NATS_USER "nats-user" Setting::value("NAME"), "User to log in as";
+        NATS_PASSWORD_FILE "nats-password-file" Setting::value("FILE"), "File that holds the user's password";
+        NATS_TOKEN_FILE "nats-token-file" Setting::value("FILE"), "File that holds a token to log in with";
+        NATS_CREDS_FILE "nats-creds-file" Setting::value("FILE"), "Credentials file (JWT and seed) to log in with";
+        NATS_TLS_CA "nats-tls-ca" Setting::value("FILE"),
+            "PEM file of the authorities to trust; with it the connection must be TLS";
+        NATS_TLS_CERT "nats-tls-cert" Setting::value("FILE"), "PEM file of the client's own certificate";
+        NATS_TLS_KEY "nats-tls-key" Setting::value("FILE"), "PEM file of that certificate's key";
+    }
+    /// The agent's host.
+    HOST "Host" {
+        HOSTNAME "hostname" Setting::value("NAME"),
+            "The name this host is known by in the fleet [default: the Docker engine's own name]";
+        DOCKER_HOST "docker-host" Setting::value("ADDRESS").or("unix:///var/run/docker.sock").also_env("DOCKER_HOST"),
+            "The Docker engine: unix:///path or tcp://host:port; the variable DOCKER_HOST counts too";
+        REPORT_INTERVAL "report-interval" Setting::value("SPAN").or("5s"), "Time between two reports to the controller";
+        DRY_RUN "dry-run" Setting::switch(), "Observe and report, but change no container";
+    }
+    /// How containers are checked.
+    CHECKS "Checks" {
+        INTERVAL "interval" Setting::value("SPAN").or("10s"), "Time between the starts of two sweeps";
+        PROBES "probes" Setting::value("COUNT").or("5"), "Echo requests to each address in a check";
+        PROBE_SPACING "probe-spacing" Setting::value("SPAN").or("100ms"), "Time between two requests to one address";
+        PROBE_TIMEOUT "probe-timeout" Setting::value("SPAN").or("1s"), "How long an answer may take";
+        CONFIRM_PROBES "confirm-probes" Setting::value("COUNT").or("20"),
+            "Requests, spread over 2 s, that must confirm a failed check; 0 restarts on the first";
+        ASSUME_PINGABLE "assume-pingable" Setting::switch(),
+            "Count loss even of a container that never answered";
+    }
+    /// What is healed, how, and how often at most.
+    HEALING "Healing" {
+        MONITOR_ALL "monitor-all" Setting::switch(), "Monitor every container that nothing else was said of";
+        ON_STOP "on-stop" Setting::value("restart|leave"),
+            "What to do with a monitored container that was told to stop [default: restart those an administrator named, leave others]";
+        RESTART_MODE "restart-mode" Setting::value("restart|recreate").or("restart"),
+            "Restart a lossy container in place, or destroy it and create it anew";
+        ANONYMOUS_VOLUMES "recreate-anonymous-volumes" Setting::value("refuse|keep").or("refuse"),
+            "Whether a container with anonymous volumes may be recreated";
+        STOP_TIMEOUT "stop-timeout" Setting::value("SPAN"),
+            "Time a container has to stop before it is killed [default: the container's own]";
+        GRACE "grace" Setting::value("SPAN").or("10s"),
+            "Time after a start in which failures do not count; a longer healthcheck start period goes before";
+        BUDGET "budget" Setting::value("RATE").or("5/1h"), "Restarts of one container before it is quarantined";
+        BACKOFF "backoff" Setting::value("SPAN").or("10s"),
+            "Time between two restarts of one container, doubled by each";
+        BACKOFF_MAX "backoff-max" Setting::value("SPAN").or("10m"), "Where that doubling ends";
+        HOST_BUDGET "host-budget" Setting::value("RATE").or("10/10m"), "Restarts for packet loss on the whole host";
+        SETTLE "settle" Setting::value("SPAN").or("500ms"),
+            "Time a stopped container is left to whoever stopped it";
+    }
+    /// The controller's door.
+    DOOR "Server" {
+        LISTEN "listen" Setting::value("ADDRESS").or("127.0.0.1:8930"), "Address and port of REST interface and UI";
+        RESPONSE_WINDOW "response-window" Setting::value("SPAN").or("4s"), "How long a list waits for the hosts' answers";
+        ALLOWED_HOST "allowed-host" Setting::list("NAME"),
+            "A further name the server is reached by (guards against DNS rebinding)";
+        TLS_CERT "tls-cert" Setting::value("FILE"), "PEM file of the server's certificate chain";
+        TLS_KEY "tls-key" Setting::value("FILE"), "PEM file of its key";
+    }
+    /// The log.
+    LOG "Log" {
+        LOG_FILE "log-file" Setting::value("FILE"), "Log into this file too, rotated by size";
+        LOG_MAX_SIZE "log-max-size" Setting::value("SIZE").or("10MiB"), "Size at which it is rotated; 4 older ones are kept";
+        LOG_FORMAT "log-format" Setting::value("text|json").or("text"), "How lines are written";
+        LOG_LEVEL "log-level" Setting::value("LEVEL").or("info"), "error, warn, info, debug (every check) or trace";
+    }
+    /// Where the command line finds the controller.
+    CLIENT "Server" {
+        SERVER "server" Setting::value("URL").or("http://127.0.0.1:8930"), "The controller";
+        TOKEN_FILE "token-file" Setting::value("FILE"),
+            "File that holds the access token [default: `token` in the data directory, for a server on this machine]";
+        CA_FILE "ca-file" Setting::value("FILE"), "PEM file of the authorities to trust instead of the public ones";
+    }
+    /// Consent to speak without TLS, for server and client.
+    INSECURE "Server" {
+        INSECURE_HTTP "insecure-http" Setting::switch(), "Speak HTTP without TLS beyond this machine";
+    }
+}
+
+/// Every setting of the table.
+pub fn all() -> impl Iterator<Item = &'static Setting> {
+    GROUPS.iter().flat_map(|group| group.iter().copied())
+}
+
+/// Every setting that may stand in the file and in a variable.
+pub fn anywhere() -> impl Iterator<Item = &'static Setting> {
+    all().filter(|setting| setting.places == Places::Anywhere)
+}

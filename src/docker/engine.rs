@@ -1,0 +1,320 @@
+//! The real engine.
+//!
+//! Requests carry no API version: engines from 20.10 on answer them with their newest, while every fixed version is
+//! refused by some. The docker-api crate makes those calls whose answers it reads right on all of them; the rest goes
+//! through [`raw`], each with its reason.
+
+use std::future::Future;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use docker_api::Docker;
+use docker_api::opts::{
+    ContainerDisconnectionOpts, ContainerListOpts, ContainerRemoveOpts, ContainerRestartOpts,
+    ContainerStopOpts,
+};
+use futures_util::stream::{self, BoxStream, StreamExt};
+use serde_json::{Value, json};
+
+use super::raw::{self, Ask, encode, within};
+use super::{
+    AddressError, AnonymousVolumes, ContainerActuator, ContainerBuilder, ContainerSource, EngineAddress,
+    EngineError, EngineEvent, EngineInfo, convert, events,
+};
+use crate::model::{ContainerFacts, ContainerId, ContainerName, Timestamp, clean};
+
+/// For what the engine answers from memory.
+const READ: Duration = Duration::from_secs(10);
+/// For a whole list, however many containers do not answer.
+const LIST: Duration = Duration::from_mins(1);
+/// For starting, creating, connecting and removing; also on top of a container's own time to stop.
+const CHANGE: Duration = Duration::from_mins(1);
+/// For an image, which is unpacked on the way.
+const IMPORT: Duration = Duration::from_mins(10);
+/// The engine's own time to stop where the container sets none.
+const DEFAULT_STOP: Duration = Duration::from_secs(10);
+/// Inspects under way at once: the engine gains nothing from more.
+const INSPECTS: usize = 8;
+
+/// A Docker engine. Cheap to clone; connects anew whenever that is needed, so it outlives the engine's restarts.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    address: EngineAddress,
+    docker: Docker,
+}
+
+impl Engine {
+    /// Speaks to nobody yet: whether an engine answers shows at the first call.
+    pub fn connect(address: &EngineAddress) -> Result<Self, AddressError> {
+        let docker = Docker::new(address.to_string())
+            .map_err(|_| AddressError::Malformed(clean(&address.to_string(), 120)))?;
+        Ok(Self { address: address.clone(), docker })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &EngineAddress {
+        &self.address
+    }
+
+    /// Whether it answers at all.
+    pub async fn ping(&self) -> Result<(), EngineError> {
+        raw::bytes(&self.address, Ask::get("/_ping", READ)).await.map(drop)
+    }
+
+    /// Its versions, as it tells them.
+    pub async fn version(&self) -> Result<Value, EngineError> {
+        self.read("/version").await
+    }
+
+    /// What it answers to `docker info`.
+    pub async fn info_raw(&self) -> Result<Value, EngineError> {
+        self.read("/info").await
+    }
+
+    /// The container's processes, as it tells them.
+    pub async fn top(&self, id: &str) -> Result<Value, EngineError> {
+        self.read(&format!("/containers/{}/top", encode(id))).await
+    }
+
+    /// One sample of the container's counters, without the second one that percentages would take a second for.
+    pub async fn stats(&self, id: &str) -> Result<Value, EngineError> {
+        self.read(&format!("/containers/{}/stats?stream=false&one-shot=true", encode(id))).await
+    }
+
+    /// Makes an image `repository:tag` of a root file system in a tar archive. `changes` are Dockerfile
+    /// instructions, for example `ENTRYPOINT ["/dockhealth"]`. Returns the image's id.
+    pub async fn import_image(
+        &self,
+        archive: Bytes,
+        repository: &str,
+        tag: &str,
+        changes: &[&str],
+    ) -> Result<String, EngineError> {
+        let mut target = format!("/images/create?fromSrc=-&repo={}&tag={}", encode(repository), encode(tag));
+        for change in changes {
+            target.push_str("&changes=");
+            target.push_str(&encode(change));
+        }
+        let body = raw::bytes(&self.address, Ask::post(target, IMPORT).tar(archive)).await?;
+        // It answers before it knows how that ends, so the outcome is in the last line.
+        let lines = serde_json::Deserializer::from_slice(&body).into_iter::<Value>().filter_map(Result::ok);
+        let mut id = None;
+        for line in lines {
+            if let Some(error) = convert::text(&line, "/error") {
+                return Err(raw::refusal(500, error));
+            }
+            id = convert::text(&line, "/status").map(str::to_owned).or(id);
+        }
+        id.ok_or_else(|| EngineError::Malformed("image import without an id".to_owned()))
+    }
+
+    async fn read(&self, target: &str) -> Result<Value, EngineError> {
+        raw::json(&self.address, Ask::get(target, READ)).await
+    }
+
+    /// How long the engine lets the container stop by itself, with our own margin.
+    async fn stop_deadline(
+        &self,
+        id: &ContainerId,
+        stop_timeout: Option<Duration>,
+    ) -> Result<Duration, EngineError> {
+        let stop = match stop_timeout {
+            Some(stop) => stop,
+            None => {
+                match self.inspect_raw(id.as_str()).await?.pointer("/Config/StopTimeout").map(Value::as_i64) {
+                    // A negative one means for ever; ours must end, and the engine goes on regardless.
+                    Some(Some(seconds)) => Duration::from_secs(u64::try_from(seconds).unwrap_or(3600)),
+                    _ => DEFAULT_STOP,
+                }
+            }
+        };
+        Ok(stop.saturating_add(CHANGE))
+    }
+
+    async fn inspect_or_leave_out(&self, id: String) -> Result<Option<ContainerFacts>, EngineError> {
+        match self.inspect(&id).await {
+            Ok(facts) => Ok(Some(facts)),
+            Err(EngineError::NoSuchContainer(_)) => Ok(None),
+            Err(error @ EngineError::Unreachable(_)) => Err(error),
+            Err(error) => {
+                tracing::warn!(id = clean(&id, 64), %error, "a container cannot be read and is left out");
+                Ok(None)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl ContainerSource for Engine {
+    /// Raw: the crate's model of `/info` refuses what newer engines write.
+    async fn info(&self) -> Result<EngineInfo, EngineError> {
+        convert::info(&self.info_raw().await?)
+    }
+
+    async fn list(&self) -> Result<Vec<ContainerFacts>, EngineError> {
+        within(LIST, "list", async {
+            let containers = self.docker.containers();
+            let options = ContainerListOpts::builder().all(true).build();
+            let found = call(READ, "list", containers.list(&options)).await?;
+            stream::iter(found.into_iter().filter_map(|container| container.id))
+                .map(|id| self.inspect_or_leave_out(id))
+                .buffered(INSPECTS)
+                .filter_map(async |read| read.transpose())
+                .collect::<Vec<_>>()
+                .await
+                .into_iter()
+                .collect()
+        })
+        .await
+    }
+
+    async fn inspect(&self, id: &str) -> Result<ContainerFacts, EngineError> {
+        convert::facts(&self.inspect_raw(id).await?)
+    }
+
+    /// Raw: the crate's stream begins only when it is first polled, knows whole seconds, and ends at the first event
+    /// that it cannot read.
+    async fn events(
+        &self,
+        since: Option<Timestamp>,
+    ) -> Result<BoxStream<'static, Result<EngineEvent, EngineError>>, EngineError> {
+        let since = match since {
+            Some(since) => since,
+            // The engine sends the head of its answer a moment before it subscribes us. It keeps its last events, so
+            // naming the present closes that gap; by its own clock, for it may be elsewhere.
+            None => convert::time(&self.info_raw().await?, "/SystemTime").unwrap_or_else(Timestamp::now),
+        };
+        let body = raw::open(&self.address, Ask::get(events::target(since), READ)).await?;
+        Ok(events::read(body))
+    }
+}
+
+#[async_trait]
+impl ContainerActuator for Engine {
+    async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
+        let container = self.docker.containers().get(id.as_str());
+        call(CHANGE, "start", unless_already(container.start())).await
+    }
+
+    async fn restart(&self, id: &ContainerId, stop_timeout: Option<Duration>) -> Result<(), EngineError> {
+        let deadline = self.stop_deadline(id, stop_timeout).await?;
+        let mut options = ContainerRestartOpts::builder();
+        if let Some(stop) = stop_timeout {
+            options = options.wait(whole_seconds(stop));
+        }
+        let container = self.docker.containers().get(id.as_str());
+        call(deadline, "restart", container.restart(&options.build())).await
+    }
+
+    async fn stop(&self, id: &ContainerId, stop_timeout: Option<Duration>) -> Result<(), EngineError> {
+        let deadline = self.stop_deadline(id, stop_timeout).await?;
+        let mut options = ContainerStopOpts::builder();
+        if let Some(stop) = stop_timeout {
+            options = options.wait(whole_seconds(stop));
+        }
+        let container = self.docker.containers().get(id.as_str());
+        call(deadline, "stop", unless_already(container.stop(&options.build()))).await
+    }
+}
+
+#[async_trait]
+impl ContainerBuilder for Engine {
+    /// Raw: the crate's models know neither fields of newer engines nor every null of older ones.
+    async fn inspect_raw(&self, id: &str) -> Result<Value, EngineError> {
+        self.read(&format!("/containers/{}/json", encode(id))).await
+    }
+
+    /// Raw: `images` of the crate cannot be read on newer engines.
+    async fn image_id(&self, reference: &str) -> Result<Option<String>, EngineError> {
+        match self.read(&format!("/images/{}/json", encode(reference))).await {
+            Ok(image) => Ok(convert::text(&image, "/Id").map(str::to_owned)),
+            Err(EngineError::Refused(words)) if words.to_ascii_lowercase().contains("no such image") => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn rename(&self, id: &ContainerId, name: &ContainerName) -> Result<(), EngineError> {
+        let container = self.docker.containers().get(id.as_str());
+        call(CHANGE, "rename", container.rename(name.as_str())).await
+    }
+
+    /// Raw: the crate's options are a part of what a container may have.
+    async fn create(&self, name: &ContainerName, body: &Value) -> Result<ContainerId, EngineError> {
+        let target = format!("/containers/create?name={}", encode(name.as_str()));
+        let answer = raw::json(&self.address, Ask::post(target, CHANGE).json(body)).await?;
+        let id = convert::text(&answer, "/Id").unwrap_or_default();
+        ContainerId::new(id).map_err(|error| EngineError::Malformed(error.to_string()))
+    }
+
+    /// Raw: so is its endpoint configuration.
+    async fn connect(&self, network: &str, id: &ContainerId, endpoint: &Value) -> Result<(), EngineError> {
+        let target = format!("/networks/{}/connect", encode(network));
+        let body = json!({ "Container": id.as_str(), "EndpointConfig": endpoint });
+        raw::bytes(&self.address, Ask::post(target, CHANGE).json(&body)).await.map(drop)
+    }
+
+    async fn disconnect(&self, network: &str, id: &ContainerId) -> Result<(), EngineError> {
+        let network = self.docker.networks().get(encode(network));
+        let options = ContainerDisconnectionOpts::builder(id.as_str()).build();
+        call(CHANGE, "disconnect", network.disconnect(&options)).await
+    }
+
+    async fn remove(&self, id: &ContainerId, volumes: AnonymousVolumes) -> Result<(), EngineError> {
+        let anonymous = volumes == AnonymousVolumes::Remove;
+        let options = ContainerRemoveOpts::builder().force(true).volumes(anonymous).build();
+        let container = self.docker.containers().get(id.as_str());
+        match call(CHANGE, "remove", container.remove(&options)).await {
+            Ok(_) | Err(EngineError::NoSuchContainer(_)) => Ok(()),
+            // Someone else is at it; the caller wants to know when it is gone. Raw: the crate lacks the condition.
+            Err(EngineError::Refused(words)) if words.contains("already in progress") => {
+                let target = format!("/containers/{id}/wait?condition=removed");
+                match raw::bytes(&self.address, Ask::post(target, CHANGE)).await {
+                    Ok(_) | Err(EngineError::NoSuchContainer(_)) => Ok(()),
+                    Err(error) => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What a call of the docker-api crate comes to within `deadline`.
+async fn call<T>(
+    deadline: Duration,
+    what: &str,
+    work: impl Future<Output = docker_api::Result<T>>,
+) -> Result<T, EngineError> {
+    within(deadline, what, async { work.await.map_err(explained) }).await
+}
+
+/// With "304 Not Modified", which says that nothing had to be done, as the success it is.
+async fn unless_already(work: impl Future<Output = docker_api::Result<()>>) -> docker_api::Result<()> {
+    match work.await {
+        Err(docker_api::Error::Fault { code, .. }) if code.as_u16() == 304 => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn explained(error: docker_api::Error) -> EngineError {
+    use docker_api::Error as Api;
+    use docker_api::conn::Error as Conn;
+    match error {
+        Api::Fault { code, message } | Api::Error(Conn::Fault { code, message }) => {
+            raw::refusal(code.as_u16(), &message)
+        }
+        Api::SerdeJsonError(error) | Api::Error(Conn::SerdeJsonError(error)) => {
+            EngineError::Malformed(clean(&error.to_string(), 200))
+        }
+        Api::Error(Conn::Hyper(error)) | Api::Hyper(error) => raw::lost(error),
+        Api::Error(Conn::IO(error)) | Api::IO(error) => raw::lost(error),
+        other => EngineError::Malformed(clean(&other.to_string(), 200)),
+    }
+}
+
+/// The engine takes whole seconds; a part of one counts as one, for zero means at once.
+fn whole_seconds(span: Duration) -> Duration {
+    Duration::from_secs(span.as_secs() + u64::from(span.subsec_nanos() > 0))
+}

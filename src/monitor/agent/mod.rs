@@ -1,0 +1,195 @@
+//! The agent of one host: tasks around the pure core.
+//!
+//! ```text
+//!  engine ──► watcher ──┐ inputs                 ┌─► actuator ──► engine, journal
+//!  network ◄─ sweeps ◄──┼── owner (HostState) ───┼─► keeper ──► agent.db (events, evidence, desired state)
+//!  bus ─────► desired ──┤                        └─► outbox ──► bus
+//!  bus, socket ─ asks ──┘
+//! ```
+//!
+//! The owner is the only one to hold the state. The others end when `shutdown` is cancelled; stopping the agent
+//! changes no container.
+
+mod actuator;
+mod clock;
+mod desired;
+mod keeper;
+mod outbox;
+mod owner;
+mod reporter;
+mod socket;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod watcher;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::bus::{AgentCommand, AgentReply, Bus, Capability};
+use crate::docker::{AnonymousVolumes, ContainerBuilder, ContainerSource};
+use crate::model::{ActionKind, ActionOutcome, HostName, Timestamp};
+use crate::store::{AgentDb, StoreError};
+
+use super::decide::{Attachment, Memory, OwnContainers, Policy};
+use super::ping::Pinger;
+
+pub use watcher::RECONCILE_EVERY;
+
+/// What waits for the owner at most; whoever sends more waits.
+const INBOX: usize = 256;
+
+/// How long actions under way are waited for at the end.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// How an agent works, beside its policy.
+#[derive(Debug, Clone)]
+pub struct AgentSettings {
+    /// This host's name in the fleet.
+    pub host: HostName,
+    /// What decisions follow.
+    pub policy: Policy,
+    /// Between the beginnings of two sweeps.
+    pub interval: Duration,
+    /// Between two reports.
+    pub report_interval: Duration,
+    /// Overrides the containers' own stop timeouts.
+    pub stop_timeout: Option<Duration>,
+    /// What recreate does with anonymous volumes; `None`: it refuses.
+    pub anonymous_volumes: Option<AnonymousVolumes>,
+    /// Where the local socket is made; `None`: there is none.
+    pub socket: Option<PathBuf>,
+    /// Containers never touched.
+    pub own: OwnContainers,
+    /// The machine's addresses, told in reports.
+    pub addresses: Vec<IpAddr>,
+    /// What works here and what does not, told in reports.
+    pub capabilities: Vec<Capability>,
+}
+
+/// The edges an agent works with.
+#[derive(Clone)]
+pub struct AgentParts {
+    /// Reads the engine.
+    pub source: Arc<dyn ContainerSource>,
+    /// Changes containers.
+    pub builder: Arc<dyn ContainerBuilder>,
+    /// Probes addresses; `None` where no ICMP socket is allowed: containers are judged by state and HEALTHCHECK alone.
+    pub pinger: Option<Arc<dyn Pinger>>,
+    /// Reaches the controller.
+    pub bus: Arc<dyn Bus>,
+    /// Remembers.
+    pub db: AgentDb,
+}
+
+/// What reaches the owner.
+enum Message {
+    /// Something the core must know.
+    Input(super::decide::Input),
+    /// The engine answers, and who it is.
+    Engine(crate::docker::EngineInfo),
+    /// The desired state was seen from the bus.
+    DesiredSynced,
+    /// A command, and where its answer goes.
+    Ask(AgentCommand, oneshot::Sender<AgentReply>),
+}
+
+/// Asks the owner, and the database what the owner does not know.
+#[derive(Clone)]
+struct Asker {
+    owner: mpsc::Sender<Message>,
+    db: AgentDb,
+}
+
+impl Asker {
+    /// The answer; `None` when the agent is ending.
+    async fn ask(&self, command: AgentCommand) -> Option<AgentReply> {
+        let (answer, answered) = oneshot::channel();
+        self.owner.send(Message::Ask(command, answer)).await.ok()?;
+        let mut reply = answered.await.ok()?;
+        if let AgentReply::Report(report) = &mut reply {
+            report.outbox = self.db.outbox_len().await.ok();
+        }
+        Some(reply)
+    }
+}
+
+/// Runs an agent until `shutdown`. Errors are those of its database at the start; later ones are logged and survived.
+pub async fn run(
+    settings: AgentSettings,
+    parts: AgentParts,
+    shutdown: CancellationToken,
+) -> Result<(), StoreError> {
+    let clock = clock::Clock::start();
+    let unfinished = parts.db.unfinished().await?;
+    let memory = recall(&parts.db, &settings.policy).await?;
+    // What was recreated is set right step by step when the engine answers; the rest the engine did, or not.
+    let (half_done, cut_off): (Vec<_>, Vec<_>) =
+        unfinished.into_iter().partition(|entry| entry.kind == ActionKind::Recreate && entry.step.is_some());
+    for entry in cut_off {
+        let outcome = ActionOutcome::Failed("the agent ended before it was through".to_owned());
+        parts.db.finish(entry.op, outcome, Timestamp::now()).await?;
+    }
+    let half_done = half_done.into_iter().map(|entry| entry.op).collect();
+    let desired = parts.db.load_desired().await?;
+    let tracker = TaskTracker::new();
+    let (inbox, messages) = mpsc::channel(INBOX);
+    let asker = Asker { owner: inbox.clone(), db: parts.db.clone() };
+    let (keeper, outbox_grew) = keeper::spawn(&tracker, &parts.db, &settings.host);
+
+    outbox::spawn(&tracker, &parts, &settings.host, outbox_grew, &shutdown);
+    let refresher = watcher::spawn(&tracker, &parts, half_done, inbox.clone(), keeper.clone(), &shutdown);
+    desired::spawn(&tracker, &parts.bus, desired.clone(), inbox.clone(), keeper.clone(), &shutdown);
+    let changed = reporter::spawn(&tracker, &parts.bus, &settings, asker.clone(), &shutdown);
+    if let Some(path) = &settings.socket {
+        socket::spawn(&tracker, path.clone(), asker, &shutdown);
+    }
+    let actuator = actuator::Actuator::new(&parts, &settings, refresher);
+    let local_freeze = keeper::load_freeze(&parts.db).await?;
+    let owner = owner::Owner::new(
+        settings,
+        parts,
+        owner::Wiring { clock, tracker: tracker.clone(), inbox, keeper, actuator, changed },
+        memory,
+    );
+    owner.run(desired, local_freeze, messages, &shutdown).await;
+    tracker.close();
+    if timeout(END_WITHIN, tracker.wait()).await.is_err() {
+        tracing::warn!("an action was still under way; the journal has it for the next start");
+    }
+    Ok(())
+}
+
+/// What the database remembers that decisions need.
+async fn recall(db: &AgentDb, policy: &Policy) -> Result<Memory, StoreError> {
+    let longest = policy.budget.window.max(policy.host_budget.window);
+    let since = Timestamp::from_millis(
+        Timestamp::now().millis().saturating_sub(i64::try_from(longest.as_millis()).unwrap_or(i64::MAX)),
+    );
+    let journal = db.journal_since(since).await?;
+    let mut answered = BTreeMap::<_, Vec<Attachment>>::new();
+    for row in db.answered().await? {
+        answered.entry(row.container_id).or_default().push(Attachment {
+            address: row.address,
+            endpoint_id: row.endpoint_id,
+            started_at: row.started_at,
+        });
+    }
+    let interrupted = db.unfinished().await?.into_iter().map(|entry| entry.container).collect();
+    Ok(Memory {
+        actions: journal.into_iter().map(|entry| (entry.container, entry.kind, entry.started)).collect(),
+        interrupted,
+        quarantined: db.quarantined().await?,
+        released: db.releases().await?,
+        restarts: db.restart_counts().await?,
+        answered,
+    })
+}

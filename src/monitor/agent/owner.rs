@@ -1,0 +1,327 @@
+//! The task that owns the state of the host: feeds the core, does what it decides, answers who asks.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::actuator::Actuator;
+use super::clock::Clock;
+use super::keeper::{Keep, Keeper};
+use super::{AgentParts, AgentSettings, Message, sweep};
+use crate::bus::{
+    AgentCommand, AgentReply, CommandError, EngineReport, EngineStatus, HostReport, PROTOCOL_VERSION,
+    WhyReport,
+};
+use crate::docker::EngineInfo;
+use crate::model::{
+    Actor, CheckKind, ContainerName, DesiredState, Event, EventDraft, EventId, EventKind, Freeze, Timestamp,
+};
+use crate::monitor::decide::{Decision, HostState, Input, Memory, Target};
+
+/// Events kept per container for `why`, and containers they are kept for.
+const EVENTS_KEPT: usize = 50;
+const STORIES_KEPT: usize = 4096;
+/// The longest the owner sleeps, so that what depends on wall time (a freeze's end) is never missed for long.
+const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+
+/// What the owner is wired to.
+pub(super) struct Wiring {
+    pub(super) clock: Clock,
+    pub(super) tracker: TaskTracker,
+    pub(super) inbox: mpsc::Sender<Message>,
+    pub(super) keeper: Keeper,
+    pub(super) actuator: Actuator,
+    /// Told when a report would read differently.
+    pub(super) changed: Arc<Notify>,
+}
+
+pub(super) struct Owner {
+    settings: AgentSettings,
+    parts: AgentParts,
+    wiring: Wiring,
+    state: HostState,
+    engine: EngineReport,
+    desired_synced: bool,
+    nonce: uuid::Uuid,
+    reports: u64,
+    sweeping: bool,
+    /// What happened to each container, newest last, and the event its present trouble began with.
+    stories: BTreeMap<ContainerName, Story>,
+}
+
+#[derive(Default)]
+struct Story {
+    events: VecDeque<Event>,
+    trouble: Option<EventId>,
+}
+
+impl Owner {
+    pub(super) fn new(settings: AgentSettings, parts: AgentParts, wiring: Wiring, memory: Memory) -> Self {
+        let nonce = uuid::Uuid::new_v4();
+        let process = nonce.simple().to_string();
+        let now = wiring.clock.now();
+        let (host, policy, own) = (settings.host.clone(), settings.policy.clone(), settings.own.clone());
+        let state = HostState::new(host, policy, own, &process[..12], memory, now);
+        let unknown = "not reached yet".to_owned();
+        let engine =
+            EngineReport { status: EngineStatus::Unreachable, id: None, version: None, error: Some(unknown) };
+        Self {
+            settings,
+            parts,
+            wiring,
+            state,
+            engine,
+            desired_synced: false,
+            nonce,
+            reports: 0,
+            sweeping: false,
+            stories: BTreeMap::new(),
+        }
+    }
+
+    pub(super) async fn run(
+        mut self,
+        desired: DesiredState,
+        local_freeze: Option<Freeze>,
+        mut messages: mpsc::Receiver<Message>,
+        shutdown: &CancellationToken,
+    ) {
+        let version = env!("CARGO_PKG_VERSION");
+        let text = format!("The agent of {} (dockhealth {version}) began to work.", self.settings.host);
+        self.emit(EventDraft::new(EventKind::AgentStarted, Actor::Agent, text));
+        self.feed(Input::Desired(desired));
+        self.feed(Input::LocalFreeze(local_freeze));
+        let mut sweeps = interval(self.settings.interval);
+        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let wake = self.wake_at();
+            tokio::select! {
+                message = messages.recv() => match message {
+                    Some(message) => self.take(message),
+                    None => break,
+                },
+                _ = sweeps.tick() => self.sweep(),
+                () = sleep_until(wake) => self.feed(Input::Tick),
+                () = shutdown.cancelled() => break,
+            }
+        }
+        self.emit(EventDraft::new(EventKind::AgentStopped, Actor::Agent, "The agent ended in order."));
+    }
+
+    fn wake_at(&self) -> Instant {
+        let latest = Instant::now() + LONGEST_SLEEP;
+        self.state.wake_at().map_or(latest, |at| self.wiring.clock.instant(at).min(latest))
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Input(input) => {
+                match &input {
+                    Input::EngineLost(why) => {
+                        self.engine.status = EngineStatus::Unreachable;
+                        self.engine.error = Some(why.clone());
+                    }
+                    Input::Swept(CheckKind::Sweep, _) => self.sweeping = false,
+                    _ => {}
+                }
+                self.feed(input);
+            }
+            Message::Engine(EngineInfo { id, version, .. }) => {
+                self.engine = EngineReport {
+                    status: EngineStatus::Reachable,
+                    id: Some(id),
+                    version: Some(version),
+                    error: None,
+                };
+            }
+            Message::DesiredSynced => self.desired_synced = true,
+            Message::Ask(command, answer) => {
+                let reply = self.answer(command);
+                // Who asked may have given up; that is theirs to handle.
+                let _ = answer.send(reply);
+            }
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        let changes = !matches!(input, Input::Tick);
+        for decision in self.state.on(input, self.wiring.clock.now()) {
+            self.carry_out(decision);
+        }
+        if changes {
+            self.wiring.changed.notify_one();
+        }
+    }
+
+    fn carry_out(&mut self, decision: Decision) {
+        let keeper = &self.wiring.keeper;
+        match decision {
+            Decision::Confirm(targets) => self.check(CheckKind::Confirm, targets),
+            Decision::Act(action) => {
+                tracing::info!(
+                    container = %action.name, op = %action.op, kind = %action.kind, reason = %action.reason, "acting"
+                );
+                self.wiring.tracker.spawn(self.wiring.actuator.clone().act(action));
+            }
+            Decision::Emit(draft) => self.emit(draft),
+            Decision::Remember(id, attachments) => keeper.keep(Keep::Answered(id, attachments)),
+            Decision::Quarantine(name, since) => keeper.keep(Keep::Quarantine(name, since)),
+            Decision::Release(name, at) => keeper.keep(Keep::Release(name, at)),
+        }
+    }
+
+    fn emit(&mut self, mut draft: EventDraft) {
+        if let Some(story) = draft.container.as_ref().and_then(|name| self.stories.get(name)) {
+            draft.cause_id = draft.cause_id.or(story.trouble);
+        }
+        let event = draft.stamp(&self.settings.host, Timestamp::now());
+        log(&event);
+        if let Some(name) = &event.container {
+            self.remember(name.clone(), event.clone());
+        }
+        self.wiring.keeper.keep(Keep::Event(event));
+    }
+
+    fn remember(&mut self, name: ContainerName, event: Event) {
+        if self.stories.len() >= STORIES_KEPT && !self.stories.contains_key(&name) {
+            let state = &self.state;
+            self.stories.retain(|name, _| state.has(name));
+        }
+        let story = self.stories.entry(name).or_default();
+        match event.kind {
+            EventKind::ContainerFailing => story.trouble = Some(event.id),
+            EventKind::ContainerRecovered => story.trouble = None,
+            _ => {}
+        }
+        if story.events.len() == EVENTS_KEPT {
+            story.events.pop_front();
+        }
+        story.events.push_back(event);
+    }
+
+    // ---- checks -------------------------------------------------------------------------------
+
+    fn sweep(&mut self) {
+        if self.sweeping {
+            tracing::warn!("a sweep took longer than --interval; this one is left out");
+            return;
+        }
+        let targets = self.state.targets();
+        if !targets.is_empty() {
+            self.sweeping = true;
+            self.check(CheckKind::Sweep, targets);
+        }
+    }
+
+    fn check(&self, kind: CheckKind, targets: Vec<Target>) {
+        let (inbox, pinger) = (self.wiring.inbox.clone(), self.parts.pinger.clone());
+        let policy = self.settings.policy.clone();
+        self.wiring.tracker.spawn(async move {
+            let checked = match pinger {
+                None => sweep::unprobed(&targets),
+                Some(pinger) => {
+                    sweep::check(pinger.as_ref(), &policy, kind, &targets).await.unwrap_or_else(|error| {
+                        tracing::warn!(%error, "nothing could be probed");
+                        sweep::unprobed(&targets)
+                    })
+                }
+            };
+            tracing::debug!(?kind, containers = checked.len(), "checked");
+            let _ = inbox.send(Message::Input(Input::Swept(kind, checked))).await;
+        });
+    }
+
+    // ---- answers ------------------------------------------------------------------------------
+
+    fn answer(&mut self, command: AgentCommand) -> AgentReply {
+        match command {
+            AgentCommand::Report => AgentReply::Report(Box::new(self.report())),
+            AgentCommand::Why { container } => match self.why(&container) {
+                Some(why) => AgentReply::Why(Box::new(why)),
+                None => no_such(&container),
+            },
+            AgentCommand::Restart { container } if !self.state.has(&container) => no_such(&container),
+            AgentCommand::Restart { container } => match self.state.restart_refusal(&container) {
+                Some(reason) => AgentReply::Error(CommandError::Refused { reason }),
+                None => self.done(Input::Restart(container)),
+            },
+            AgentCommand::Release { container } if !self.state.has(&container) => no_such(&container),
+            AgentCommand::Release { container } => self.done(Input::Release(container)),
+            AgentCommand::Freeze { for_ms } => {
+                let since = Timestamp::now();
+                let until = for_ms.map(|ms| since.after(Duration::from_millis(ms)));
+                self.freeze(Some(Freeze { since, until, by: "the agent's own socket".to_owned() }))
+            }
+            AgentCommand::Unfreeze => self.freeze(None),
+            AgentCommand::Disputed { reason } => self.done(Input::Disputed(reason)),
+        }
+    }
+
+    fn done(&mut self, input: Input) -> AgentReply {
+        self.feed(input);
+        AgentReply::Done
+    }
+
+    fn freeze(&mut self, freeze: Option<Freeze>) -> AgentReply {
+        self.wiring.keeper.keep(Keep::LocalFreeze(freeze.clone()));
+        self.done(Input::LocalFreeze(freeze))
+    }
+
+    fn report(&mut self) -> HostReport {
+        let now = self.wiring.clock.now();
+        self.reports += 1;
+        HostReport {
+            v: PROTOCOL_VERSION,
+            host: self.settings.host.clone(),
+            instance: self.parts.db.instance(),
+            nonce: self.nonce,
+            seq: self.reports,
+            time: now.wall,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            addresses: self.settings.addresses.clone(),
+            engine: self.engine.clone(),
+            capabilities: self.settings.capabilities.clone(),
+            freeze: self.state.freeze_in_force(now.wall),
+            dry_run: self.settings.policy.dry_run,
+            threshold: self.state.threshold_in_force(),
+            desired_synced: self.desired_synced,
+            outbox: None,
+            containers: self.state.reports(now),
+        }
+    }
+
+    fn why(&self, name: &ContainerName) -> Option<WhyReport> {
+        let told = self.state.explain(name, self.wiring.clock.now())?;
+        let events = self.stories.get(name).map(|story| story.events.iter().cloned().collect());
+        Some(WhyReport {
+            container: told.container,
+            threshold: told.threshold,
+            monitored_by: told.monitored_by,
+            checks: told.checks,
+            events: events.unwrap_or_default(),
+            brakes: told.brakes,
+        })
+    }
+}
+
+fn no_such(container: &ContainerName) -> AgentReply {
+    AgentReply::Error(CommandError::NoSuchContainer { container: container.to_string() })
+}
+
+/// Transitions are logged as they are told: troubles as warnings, the rest as information.
+fn log(event: &Event) {
+    let container = event.container.as_ref().map(ContainerName::as_str);
+    match event.kind {
+        EventKind::ContainerFailing
+        | EventKind::ActionFailed
+        | EventKind::Quarantined
+        | EventKind::BreakerOpened
+        | EventKind::EngineUnreachable => tracing::warn!(kind = %event.kind, container, "{}", event.reason),
+        _ => tracing::info!(kind = %event.kind, container, "{}", event.reason),
+    }
+}

@@ -1,0 +1,90 @@
+//! Why a container that ails is not acted on now.
+
+use std::fmt;
+
+use crate::model::{Mono, Timestamp};
+
+/// A brake that holds, in the order they are asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hold {
+    /// The engine cannot be reached.
+    EngineUnreachable(String),
+    /// An action on it is under way.
+    UnderWay,
+    /// It was told to stop a moment ago, and may come back or go for good.
+    Settling(Mono),
+    /// It was told to stop, and is to be left down then.
+    ToldToStop,
+    /// It finished its work (exit code 0), and only `--monitor-all` lists it.
+    Finished,
+    /// Another container is about to replace it.
+    Replaced(String),
+    /// Its budget is spent.
+    Quarantined(Timestamp),
+    /// An administrator maintains it.
+    Maintenance(Timestamp),
+    /// Healing is frozen, by whom and until when.
+    Frozen(String),
+    /// Much of its network fails at once.
+    Breaker(String),
+    /// Too soon after the last action on it.
+    Backoff(Mono),
+    /// Enough restarts run at once on this host.
+    HostBusy,
+    /// Enough containers of this host were restarted lately.
+    HostBudget,
+    /// Enough containers were started this second.
+    StartRate(Mono),
+    /// Nothing is done in a dry run.
+    DryRun,
+}
+
+impl Hold {
+    /// When it ends by itself, where that is known.
+    pub(super) fn until(&self) -> Option<Mono> {
+        match self {
+            Self::Settling(until) | Self::Backoff(until) | Self::StartRate(until) => Some(*until),
+            _ => None,
+        }
+    }
+
+    /// Whether an administrator or the breaker froze healing.
+    pub(super) fn is_freeze(&self) -> bool {
+        matches!(self, Self::Maintenance(_) | Self::Frozen(_) | Self::Breaker(_))
+    }
+
+    /// Whether it is meant to stay as it is.
+    pub(super) fn is_left_alone(&self) -> bool {
+        matches!(self, Self::ToldToStop | Self::Finished | Self::Replaced(_) | Self::Settling(_))
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EngineUnreachable(why) => write!(f, "the Docker engine is unreachable ({why})"),
+            Self::UnderWay => f.write_str("an action on it is under way"),
+            Self::Settling(_) => f.write_str("it was told to stop a moment ago"),
+            Self::ToldToStop => f.write_str("it was told to stop, and is left down then (on_stop = leave)"),
+            Self::Finished => f.write_str("it finished with exit code 0, and only --monitor-all lists it"),
+            Self::Replaced(by) => write!(f, "{by} is about to replace it"),
+            Self::Quarantined(since) => write!(
+                f,
+                "quarantined since {since}: its restart budget is spent; `dockhealth release` ends it"
+            ),
+            Self::Maintenance(until) => write!(f, "in maintenance until {until}"),
+            Self::Frozen(how) => write!(f, "healing is frozen: {how}"),
+            Self::Breaker(network) => write!(
+                f,
+                "much of network {network} fails at once, so the network is to blame and not the container"
+            ),
+            Self::Backoff(_) => f.write_str("too soon after the last action on it (backoff)"),
+            Self::HostBusy => f.write_str("other restarts on this host are under way"),
+            Self::HostBudget => {
+                f.write_str("enough containers of this host were restarted lately (--host-budget)")
+            }
+            Self::StartRate(_) => f.write_str("enough containers were started this second"),
+            Self::DryRun => f.write_str("the agent runs with --dry-run"),
+        }
+    }
+}

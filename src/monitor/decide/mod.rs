@@ -1,0 +1,158 @@
+//! All decisions about one host's containers, pure: `(state, input, now) -> decisions`. No clock, socket or engine.
+//!
+//! The state is level-triggered: each input updates what is known, then every container is treated anew by what ails
+//! it and by the brakes that hold it, so a lost or doubled input changes nothing for long.
+
+mod breaker;
+mod core;
+mod hold;
+mod limits;
+mod listing;
+mod policy;
+#[cfg(test)]
+mod tests;
+mod view;
+mod watch;
+
+use std::net::IpAddr;
+
+use crate::model::{
+    ActionKind, Actor, CheckKind, ContainerFacts, ContainerId, ContainerName, DesiredState, EventDraft,
+    Freeze, OperationId, Threshold, Timestamp,
+};
+use crate::monitor::ping::ProbeOutcome;
+
+pub use self::core::{HostState, Memory};
+pub use hold::Hold;
+pub use listing::{Listing, OwnContainers};
+pub use policy::{Policy, RestartMode};
+pub use view::Explanation;
+pub use watch::Attachment;
+
+/// A container to be checked, as it was when the check began.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// Which.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: ContainerName,
+    /// Its present run: a result for another run is not judged.
+    pub started_at: Option<Timestamp>,
+    /// Where it is probed.
+    pub addresses: Vec<IpAddr>,
+    /// The loss that fails it.
+    pub threshold: Threshold,
+}
+
+/// What probing one target gave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked {
+    /// Which.
+    pub id: ContainerId,
+    /// The run it belonged to when the check began.
+    pub started_at: Option<Timestamp>,
+    /// Each address.
+    pub outcomes: Vec<ProbeOutcome>,
+}
+
+/// Something to be done to a container.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Action {
+    /// Its own id, in journal, log and events.
+    pub op: OperationId,
+    /// To which container.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: ContainerName,
+    /// What.
+    pub kind: ActionKind,
+    /// Who wants it.
+    pub by: Actor,
+    /// Why, in one plain sentence.
+    pub reason: String,
+}
+
+/// What came of an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ActionResult {
+    /// Done, after so many milliseconds.
+    Done(u64),
+    /// The container is gone; nothing is left to do.
+    Gone,
+    /// The engine could not be reached: it does not count.
+    NotReached(String),
+    /// It was tried and failed.
+    Failed(String),
+}
+
+/// What the engine tells of a container's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignKind {
+    /// It was sent a signal on someone's order.
+    Killed,
+    /// It ended.
+    Died,
+    /// `docker stop` of it is through.
+    Stopped,
+}
+
+/// A sign of how a container ended, and when it was given by the engine's clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sign {
+    /// Which container.
+    pub id: ContainerId,
+    /// When; signs of a run before the present one say nothing of it.
+    pub time: Timestamp,
+    /// What.
+    pub kind: SignKind,
+}
+
+/// What the shell tells the core.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// Every container of the engine, complete; and what the engine told of the time before, oldest first.
+    Listed(Vec<ContainerFacts>, Vec<Sign>),
+    /// One container's present facts.
+    Seen(Box<ContainerFacts>),
+    /// There is no such container any more.
+    Gone(ContainerId),
+    /// The engine told something that says how a container ended.
+    Told(Sign),
+    /// The engine does not answer; why.
+    EngineLost(String),
+    /// It answers again; the full list follows.
+    EngineBack,
+    /// The desired state, complete.
+    Desired(DesiredState),
+    /// The freeze set on this host by the agent's own socket.
+    LocalFreeze(Option<Freeze>),
+    /// Two agents claim this host or its engine, as the controller says; believed for a while only.
+    Disputed(String),
+    /// One round of checks is through.
+    Swept(CheckKind, Vec<Checked>),
+    /// An action is through.
+    Acted(OperationId, ActionResult),
+    /// An operator wants this container restarted, past every brake.
+    Restart(ContainerName),
+    /// An operator ends its quarantine.
+    Release(ContainerName),
+    /// Time has passed.
+    Tick,
+}
+
+/// What the core tells the shell to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// Check these again, longer, now.
+    Confirm(Vec<Target>),
+    /// Do this.
+    Act(Action),
+    /// Tell everyone.
+    Emit(EventDraft),
+    /// Keep over a restart of the agent: these addresses have answered.
+    Remember(ContainerId, Vec<Attachment>),
+    /// Keep over a restart of the agent: quarantined since then.
+    Quarantine(ContainerName, Timestamp),
+    /// Keep over a restart of the agent: released, its budget begins anew.
+    Release(ContainerName, Timestamp),
+}

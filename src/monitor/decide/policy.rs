@@ -1,0 +1,80 @@
+//! The settings that decisions follow.
+
+use std::time::Duration;
+
+use crate::model::{OnStop, Rate, Threshold};
+
+/// How a container that fails while running is restarted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestartMode {
+    /// The engine's restart.
+    Restart,
+    /// Destroyed and created anew from the same description.
+    Recreate,
+}
+
+/// Everything an operator can set about checks, healing and its brakes. `docs/operations.md` lists the flags.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// Echo requests per address in a regular check.
+    pub probes: u32,
+    /// Between two requests to one address.
+    pub probe_spacing: Duration,
+    /// How long an answer may take.
+    pub probe_timeout: Duration,
+    /// Echo requests in the check that confirms a failure; 0: failures are not confirmed.
+    pub confirm_probes: u32,
+    /// Count loss for addresses that never answered, too.
+    pub assume_pingable: bool,
+    /// The threshold while none is stored.
+    pub threshold: Threshold,
+    /// Monitor every container that nothing else says anything of.
+    pub monitor_all: bool,
+    /// What to do with containers that were told to stop, where neither entry nor label says.
+    pub on_stop: Option<OnStop>,
+    /// How long a container that was told to stop is given to come back or go for good.
+    pub settle: Duration,
+    /// How long after a start failed checks do not count (a longer healthcheck start period goes before).
+    pub grace: Duration,
+    /// How a running container is restarted.
+    pub restart_mode: RestartMode,
+    /// How often one container may be acted on before it is quarantined.
+    pub budget: Rate,
+    /// The wait after the first action on a container; doubles with each further one in the budget's window.
+    pub backoff: Duration,
+    /// The longest such wait.
+    pub backoff_max: Duration,
+    /// How many running containers of this host may be restarted.
+    pub host_budget: Rate,
+    /// How many restarts run at once.
+    pub restarts_at_once: usize,
+    /// How many containers are started per second.
+    pub starts_per_second: u32,
+    /// Decide, say so, and do nothing.
+    pub dry_run: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            probes: 5,
+            probe_spacing: Duration::from_millis(100),
+            probe_timeout: Duration::from_secs(1),
+            confirm_probes: 20,
+            assume_pingable: false,
+            threshold: Threshold::default(),
+            monitor_all: false,
+            on_stop: None,
+            settle: Duration::from_millis(500),
+            grace: Duration::from_secs(10),
+            restart_mode: RestartMode::Restart,
+            budget: Rate { count: 5, window: Duration::from_hours(1) },
+            backoff: Duration::from_secs(10),
+            backoff_max: Duration::from_mins(10),
+            host_budget: Rate { count: 10, window: Duration::from_mins(10) },
+            restarts_at_once: 2,
+            starts_per_second: 4,
+            dry_run: false,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! One ICMP socket: raw, or datagram where raw is refused; sends echo requests, receives echo replies and when
+//! they reached the host.
+
+use std::io;
+use std::mem;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Instant, SystemTime};
+
+use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
+
+use super::inbox::Inbox;
+use super::packet::{Echo, Framing, Tag};
+use super::{PingError, SocketMode};
+
+/// Room for the answers to some thousand probes while the process does not run; the kernel gives what
+/// `net.core.rmem_max` allows.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// The two versions of IP, each with a socket of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(super) fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
+/// An answer to a probe of this socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// The tag it brought back.
+    pub(super) tag: Tag,
+    /// Its sequence number.
+    pub(super) sequence: u16,
+    /// Who sent it.
+    pub(super) source: IpAddr,
+    /// When it reached this host, which may be long before it is read.
+    pub(super) arrived: Instant,
+}
+
+/// A non-blocking ICMP socket of one family.
+#[derive(Debug)]
+pub(super) struct EchoSocket {
+    socket: Socket,
+    framing: Framing,
+    mode: SocketMode,
+    /// Of every request; raw sockets receive everyone's replies and tell theirs by it.
+    identifier: u16,
+}
+
+impl EchoSocket {
+    /// Opens a socket of `family`; `identifier` should be random.
+    pub(super) fn open(family: Family, mode: SocketMode, identifier: u16) -> Result<Self, PingError> {
+        let (domain, protocol) = match family {
+            Family::V4 => (Domain::IPV4, Protocol::ICMPV4),
+            Family::V6 => (Domain::IPV6, Protocol::ICMPV6),
+        };
+        let (kind, framing) = match (mode, family) {
+            (SocketMode::Raw, Family::V4) => (Type::RAW, Framing::Ipv4),
+            (SocketMode::Datagram, Family::V4) => (Type::DGRAM, Framing::Icmp),
+            (SocketMode::Raw, Family::V6) => (Type::RAW, Framing::Icmpv6),
+            (SocketMode::Datagram, Family::V6) => (Type::DGRAM, Framing::Icmpv6),
+        };
+        let socket =
+            Socket::new(domain, kind, Some(protocol)).map_err(|error| refusal(family, mode, &error))?;
+        let set_up = || -> io::Result<()> {
+            socket.set_nonblocking(true)?;
+            socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+            timestamp_arrivals(&socket)?;
+            if mode == SocketMode::Raw {
+                socket.attach_filter(&only_replies_to(framing, identifier))?;
+            }
+            Ok(())
+        };
+        set_up().map_err(|error| PingError::Io(format!("{family:?} {mode}: {error}")))?;
+        Ok(Self { socket, framing, mode, identifier })
+    }
+
+    /// Sends one echo request. No error of the kernel's here is the container's doing: a full buffer or queue
+    /// (EAGAIN, ENOBUFS) and the host's own firewall (EPERM) are local, and so is a missing route (ENETUNREACH,
+    /// EHOSTUNREACH); a container that is gone or mute never makes sending fail, its neighbour entry just stays
+    /// unresolved in silence.
+    pub(super) fn send(&self, address: IpAddr, sequence: u16, tag: Tag) -> io::Result<()> {
+        let echo = Echo { identifier: self.identifier, sequence, tag };
+        let request = echo.request(address);
+        let destination = SockAddr::from(SocketAddr::new(address, 0));
+        match self.socket.send_to(&request, &destination) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.socket.send_to(&request, &destination).map(drop)
+            }
+            sent => sent.map(drop),
+        }
+    }
+
+    /// Hands the answers that wait in the kernel to `take`, one batch of them; `WouldBlock` when there are none.
+    pub(super) fn receive(&self, inbox: &mut Inbox, take: impl FnMut(Answer)) -> io::Result<()> {
+        let received = inbox.fill(&self.socket)?;
+        let (instant, wall) = (Instant::now(), SystemTime::now());
+        let answers = received.iter().filter_map(|slot| {
+            let echo = Echo::from_reply(self.framing, slot.packet())?;
+            // Datagram sockets are given answers to their own requests only, under an identifier of the kernel's.
+            let ours = self.mode == SocketMode::Datagram || echo.identifier == self.identifier;
+            let age = slot.arrived().and_then(|arrived| wall.duration_since(arrived).ok());
+            let arrived = age.and_then(|age| instant.checked_sub(age)).unwrap_or(instant);
+            let answer = Answer { tag: echo.tag, sequence: echo.sequence, source: slot.source()?, arrived };
+            ours.then_some(answer)
+        });
+        answers.for_each(take);
+        Ok(())
+    }
+}
+
+impl AsRawFd for EchoSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+fn refusal(family: Family, mode: SocketMode, error: &io::Error) -> PingError {
+    let text = format!("{family:?} {mode}: {error}");
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => PingError::NotPermitted(text),
+        _ => PingError::Io(text),
+    }
+}
+
+/// Has the kernel note when each packet reached the host, so that round trips are true however late they are read.
+fn timestamp_arrivals(socket: &Socket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let len = libc::socklen_t::try_from(mem::size_of_val(&on)).expect("4 fits");
+    // SAFETY: the pointer and the length are those of `on`, which outlives the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPNS,
+            (&raw const on).cast(),
+            len,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A classic BPF program that keeps echo replies with our identifier. A raw socket gets a copy of every ICMP packet
+/// to the host; without this another pinger's answers would wake us and fill the buffer.
+fn only_replies_to(framing: Framing, identifier: u16) -> Vec<SockFilter> {
+    use libc::{BPF_B, BPF_H, BPF_IMM, BPF_IND, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_LDX, BPF_MSH, BPF_RET};
+    let step = |code: u32, jump_true, jump_false, operand| {
+        let code = u16::try_from(code).expect("operation codes have 16 bits");
+        SockFilter::new(code, jump_true, jump_false, operand)
+    };
+    let ip_header_len_to_x = step(BPF_LDX | BPF_B | BPF_MSH, 0, 0, 0);
+    let zero_to_x = step(BPF_LDX | BPF_IMM, 0, 0, 0);
+    let (echo_reply, icmp_offset_to_x) = match framing {
+        Framing::Ipv4 => (0, ip_header_len_to_x),
+        Framing::Icmp => (0, zero_to_x),
+        Framing::Icmpv6 => (129, zero_to_x),
+    };
+    vec![
+        icmp_offset_to_x,
+        step(BPF_LD | BPF_B | BPF_IND, 0, 0, 0),
+        step(BPF_JMP | BPF_JEQ | BPF_K, 0, 3, echo_reply),
+        step(BPF_LD | BPF_H | BPF_IND, 0, 0, 4),
+        step(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, u32::from(identifier)),
+        step(BPF_RET | BPF_K, 0, 0, u32::MAX),
+        step(BPF_RET | BPF_K, 0, 0, 0),
+    ]
+}
