@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::output::{note, print, print_json};
 use super::reach::{self, Reach};
-use super::settings::{Resolver, Setting, parse, with_settings};
+use super::settings::{OPTIONS, Resolver, Setting, parse, with_settings};
 use super::why::event_line;
 use super::{Failure, options};
 use crate::client::{Api, ApiError};
@@ -15,12 +15,12 @@ use crate::model::{ContainerName, Event, EventKind, HostName, clean};
 
 const KIND: Setting = Setting::value("KIND").flag_only().called(
     "kind",
-    "Options",
+    OPTIONS,
     "Only events of this kind, for example container_restarted",
 );
 const AFTER: Setting =
-    Setting::value("SEQ").flag_only().called("after", "Options", "Only events after this one, by its number");
-const FOLLOW: Setting = Setting::switch().flag_only().called("follow", "Options", "Go on, as events come");
+    Setting::value("SEQ").flag_only().called("after", OPTIONS, "Only events after this one, by its number");
+const FOLLOW: Setting = Setting::switch().flag_only().called("follow", OPTIONS, "Go on, as events come");
 
 /// The pause before a lost stream is opened anew.
 const AGAIN: Duration = Duration::from_secs(2);

@@ -5,11 +5,11 @@ use serde_json::Value;
 
 use super::output::{Table, note, print_json, time};
 use super::reach::{self, Reach};
-use super::settings::{Resolver, Setting, with_settings};
+use super::settings::{OPTIONS, Resolver, Setting, with_settings};
 use super::{Failure, options};
 use crate::model::Incident;
 
-const OPEN: Setting = Setting::switch().flag_only().called("open", "Options", "Only those that are not over");
+const OPEN: Setting = Setting::switch().flag_only().called("open", OPTIONS, "Only those that are not over");
 
 /// Its arguments.
 pub(super) fn command() -> Command {

@@ -7,12 +7,12 @@ use super::Failure;
 use super::options;
 use super::output::print;
 use super::reach::{self, Reach};
-use super::settings::{Resolver, Setting, parse, with_settings};
+use super::settings::{OPTIONS, Resolver, Setting, parse, with_settings};
 use super::target::{self, Target};
 use crate::client::Method;
 use crate::model::format_span;
 
-const END: Setting = Setting::switch().flag_only().called("end", "Options", "End it now");
+const END: Setting = Setting::switch().flag_only().called("end", OPTIONS, "End it now");
 
 /// Its arguments.
 pub(super) fn command() -> Command {

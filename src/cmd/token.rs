@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 
 use super::output::{Table, note, print, print_json, time};
 use super::reach::{self, Reach};
-use super::settings::{Resolver, Setting, parse, with_settings};
+use super::settings::{OPTIONS, Resolver, Setting, parse, with_settings};
 use super::{Failure, options};
 use crate::client::{Method, TokenView};
 use crate::model::clean;
 
 const SCOPE: Setting = Setting::value("read|write").or("read").flag_only().called(
     "scope",
-    "Options",
+    OPTIONS,
     "What its holder may do: read everything, or also change it",
 );
 

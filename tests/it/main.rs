@@ -6,3 +6,4 @@ mod cli;
 mod ping;
 mod store;
 mod support;
+mod trycmd;

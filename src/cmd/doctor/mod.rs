@@ -127,7 +127,7 @@ fn look(places: &Places) -> Result<Vec<Finding>, Failure> {
     })?;
     findings.insert(1, engine::agents());
     findings.extend([
-        network::port(places.listen),
+        network::port(places.listen, &places.reach),
         network::controller(&places.reach),
         machine::data_dir(&places.data_dir),
         machine::cgroups(std::path::Path::new("/sys/fs/cgroup")),

@@ -67,15 +67,17 @@ pub(super) async fn bus(nats: Option<&NatsConfig>, host: Option<HostName>) -> Fi
 }
 
 /// Whether the port is free, or a controller's already.
-pub(super) fn port(listen: SocketAddr) -> Finding {
+pub(super) fn port(listen: SocketAddr, reach: &Reach) -> Finding {
     match TcpListener::bind(listen) {
         Ok(_) => Finding::works("port", format!("{listen} is free")),
-        Err(error) if error.kind() == ErrorKind::AddrInUse && is_controller(listen) => {
+        Err(error) if error.kind() == ErrorKind::AddrInUse && is_controller(listen, reach) => {
             Finding::works("port", format!("a controller listens on {listen}"))
         }
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
             let detail = format!("another program listens on {listen}");
-            Finding::not("port", State::Missing, detail, "choose another port with --listen")
+            let remedy =
+                "choose another port with --listen; if it is a controller with TLS, name it with --server";
+            Finding::not("port", State::Missing, detail, remedy)
         }
         Err(error) => {
             let remedy = "choose an address of this machine with --listen";
@@ -84,23 +86,23 @@ pub(super) fn port(listen: SocketAddr) -> Finding {
     }
 }
 
-/// Whether who listens there speaks like a controller; a refusal counts too.
-fn is_controller(listen: SocketAddr) -> bool {
+/// Whether who listens there speaks like a controller, asked in the clear, or as `reach` says when it names the same
+/// port; a refusal counts too.
+fn is_controller(listen: SocketAddr, reach: &Reach) -> bool {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         ip => ip,
     };
-    let speaks = |scheme: &str| {
-        let server = format!("{scheme}://{}", SocketAddr::new(ip, listen.port())).parse().ok()?;
-        let api = Api::new(ApiOptions { server, ..ApiOptions::default() }).ok()?;
-        match api.get::<Value>("/threshold") {
-            Ok(Value::Number(_)) | Err(ApiError::Problem { status: 401 | 403 | 421 | 503, .. }) => Some(()),
-            // A certificate that we do not trust is TLS all the same; who it is cannot be told.
-            _ => None,
-        }
+    let server = format!("http://{}", SocketAddr::new(ip, listen.port()));
+    let server = server.parse().expect("an address and port make a URL");
+    let clear = Api::new(ApiOptions { server, ..ApiOptions::default() }).ok();
+    let named = reach.port().filter(|port| *port == listen.port()).and_then(|_| reach.api().ok());
+    let speaks = |api: Api| {
+        let answer = api.get::<Value>("/threshold");
+        matches!(answer, Ok(Value::Number(_)) | Err(ApiError::Problem { status: 401 | 403 | 421 | 503, .. }))
     };
-    speaks("http").is_some()
+    clear.into_iter().chain(named).any(speaks)
 }
 
 /// Whether a controller answers, and what it knows of hosts that claim one identity.
@@ -138,13 +140,10 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let listen = taken.local_addr().unwrap();
         // The stranger hangs up on everyone.
-        std::thread::spawn(move || {
-            for stream in taken.incoming().take(1) {
-                drop(stream);
-            }
-        });
-        assert_eq!(port(listen).state, State::Missing);
+        std::thread::spawn(move || taken.incoming().for_each(drop));
+        let reach = Reach::default();
+        assert_eq!(port(listen, &reach).state, State::Missing);
         let elsewhere = SocketAddr::from(([192, 0, 2, 1], 1));
-        assert!(port(elsewhere).detail.starts_with("192.0.2.1:1: "));
+        assert!(port(elsewhere, &reach).detail.starts_with("192.0.2.1:1: "));
     }
 }

@@ -10,7 +10,7 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 
 use super::file::{DEFAULT_FILE, SettingsFile};
-use super::{Places, Setting, nearest, table};
+use super::{Places, Setting, Shape, nearest, table};
 use crate::model::clean;
 
 /// What every variable of ours begins with.
@@ -170,7 +170,8 @@ impl Resolver {
     ) -> Vec<T> {
         let texts: Vec<String> =
             self.flags.get_many::<String>(name).map(|v| v.cloned().collect()).unwrap_or_default();
-        texts.iter().filter_map(|text| self.read(name, text, &parse)).collect()
+        let origin = name.to_uppercase();
+        texts.iter().filter_map(|text| self.read(&origin, text, &parse)).collect()
     }
 
     /// Whether a setting was given anywhere.
@@ -213,6 +214,10 @@ impl Resolver {
     }
 
     fn raw_flag(&self, setting: &Setting) -> Option<Raw> {
+        if setting.shape == Shape::Switch && setting.places == Places::FlagOnly {
+            let on = self.flags.try_get_one::<bool>(setting.name).is_ok_and(|on| on == Some(&true));
+            return on.then(|| Raw { origin: setting.flag(), texts: vec!["true".into()] });
+        }
         // A setting this command has no flag for is simply not given.
         let texts = self.flags.try_get_many::<String>(setting.name).ok()??;
         let typed = self.flags.value_source(setting.name) == Some(ValueSource::CommandLine);
