@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::settings::parse::{self, millis};
 use super::settings::{Resolver, table as t};
 use crate::bus::{NatsOptions, Role};
-use crate::docker::EngineAddress;
+use crate::docker::{AnonymousVolumes, EngineAddress};
 use crate::model::{HostName, OnStop, Rate, Threshold};
-use crate::monitor::ping::ProbePlan;
+use crate::monitor::decide::{Policy, RestartMode};
 
 /// The NATS server and how to log in there; the files were readable when they were named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,68 +80,8 @@ pub struct LogConfig {
     pub max_bytes: usize,
 }
 
-/// How a lossy container is restarted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RestartMode {
-    /// In place.
-    Restart,
-    /// Destroyed and created anew.
-    Recreate,
-}
-
-/// Whether a container with anonymous volumes may be recreated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnonymousVolumePolicy {
-    /// It is not: what they hold would be lost to it.
-    Refuse,
-    /// It is, and the old volumes stay behind.
-    Keep,
-}
-
-/// How containers are checked.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CheckConfig {
-    /// Between the starts of two sweeps.
-    pub interval: Duration,
-    /// A regular check; its threshold is the one used until one is stored.
-    pub plan: ProbePlan,
-    /// Requests that must confirm a failed check; 0: none, the first failure counts.
-    pub confirm_probes: u32,
-    /// Whether loss counts even of a container that never answered.
-    pub assume_pingable: bool,
-    /// The threshold until one is stored.
-    pub threshold: Threshold,
-}
-
-/// What is healed, how, and how often at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HealingConfig {
-    /// Whether containers that nothing was said of are monitored.
-    pub monitor_all: bool,
-    /// Overrides both defaults of what happens to a container that was told to stop.
-    pub on_stop: Option<OnStop>,
-    /// How a lossy container is restarted.
-    pub restart_mode: RestartMode,
-    /// Whether one with anonymous volumes may be recreated.
-    pub anonymous_volumes: AnonymousVolumePolicy,
-    /// Overrides the containers' own stop timeouts.
-    pub stop_timeout: Option<Duration>,
-    /// Time after a start in which failures do not count.
-    pub grace: Duration,
-    /// Restarts of one container before it is quarantined.
-    pub budget: Rate,
-    /// Between two restarts of one container, doubled by each.
-    pub backoff: Duration,
-    /// Where the doubling ends.
-    pub backoff_max: Duration,
-    /// Restarts for packet loss on the whole host.
-    pub host_budget: Rate,
-    /// How long a stopped container is left to whoever stopped it.
-    pub settle: Duration,
-}
-
 /// One agent.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct AgentConfig {
     /// The host's name; `None`: the engine's own.
     pub hostname: Option<HostName>,
@@ -151,12 +91,14 @@ pub struct AgentConfig {
     pub docker_host: EngineAddress,
     /// Between two reports.
     pub report_interval: Duration,
-    /// Whether it only observes.
-    pub dry_run: bool,
-    /// How containers are checked.
-    pub checks: CheckConfig,
-    /// What is healed.
-    pub healing: HealingConfig,
+    /// Between the starts of two sweeps.
+    pub interval: Duration,
+    /// How containers are checked, what is healed, and the brakes.
+    pub policy: Policy,
+    /// Overrides the containers' own stop timeouts.
+    pub stop_timeout: Option<Duration>,
+    /// What recreate does with anonymous volumes; `None`: a container that has some is not recreated.
+    pub anonymous_volumes: Option<AnonymousVolumes>,
 }
 
 /// The controller.
@@ -240,43 +182,32 @@ pub fn log(r: &mut Resolver) -> LogConfig {
     }
 }
 
-fn checks(r: &mut Resolver) -> CheckConfig {
-    let threshold = r.get(&t::THRESHOLD, parse::typed::<Threshold>);
-    CheckConfig {
-        interval: r.get(&t::INTERVAL, parse::span(millis(100, 86_400_000))),
-        plan: ProbePlan {
-            count: r.get(&t::PROBES, parse::count(1..=1_000)),
-            spacing: r.get(&t::PROBE_SPACING, parse::span(millis(0, 60_000))),
-            timeout: r.get(&t::PROBE_TIMEOUT, parse::span(millis(1, 60_000))),
-            threshold: Some(threshold),
-        },
+fn policy(r: &mut Resolver) -> Policy {
+    let modes = [("restart", RestartMode::Restart), ("recreate", RestartMode::Recreate)];
+    let policy = Policy {
+        probes: r.get(&t::PROBES, parse::count(1..=1_000)),
+        probe_spacing: r.get(&t::PROBE_SPACING, parse::span(millis(0, 60_000))),
+        probe_timeout: r.get(&t::PROBE_TIMEOUT, parse::span(millis(1, 60_000))),
         confirm_probes: r.get(&t::CONFIRM_PROBES, parse::count(0..=1_000)),
         assume_pingable: r.switch(&t::ASSUME_PINGABLE),
-        threshold,
-    }
-}
-
-fn healing(r: &mut Resolver) -> HealingConfig {
-    let modes = [("restart", RestartMode::Restart), ("recreate", RestartMode::Recreate)];
-    let volumes = [("refuse", AnonymousVolumePolicy::Refuse), ("keep", AnonymousVolumePolicy::Keep)];
-    let config = HealingConfig {
+        threshold: r.get(&t::THRESHOLD, parse::typed::<Threshold>),
         monitor_all: r.switch(&t::MONITOR_ALL),
         on_stop: r.opt(&t::ON_STOP, parse::word(&[("restart", OnStop::Restart), ("leave", OnStop::Leave)])),
-        restart_mode: r.get(&t::RESTART_MODE, parse::word(&modes)),
-        anonymous_volumes: r.get(&t::ANONYMOUS_VOLUMES, parse::word(&volumes)),
-        stop_timeout: r.opt(&t::STOP_TIMEOUT, parse::span(millis(0, 3_600_000))),
+        settle: r.get(&t::SETTLE, parse::span(millis(0, 60_000))),
         grace: r.get(&t::GRACE, parse::span(millis(0, LONGEST_MS))),
+        restart_mode: r.get(&t::RESTART_MODE, parse::word(&modes)),
         budget: r.get(&t::BUDGET, rate),
         backoff: r.get(&t::BACKOFF, parse::span(millis(0, LONGEST_MS))),
         backoff_max: r.get(&t::BACKOFF_MAX, parse::span(millis(0, LONGEST_MS))),
         host_budget: r.get(&t::HOST_BUDGET, rate),
-        settle: r.get(&t::SETTLE, parse::span(millis(0, 60_000))),
+        dry_run: r.switch(&t::DRY_RUN),
+        ..Policy::default()
     };
-    if config.backoff > config.backoff_max {
+    if policy.backoff > policy.backoff_max {
         let setting = if r.is_given(&t::BACKOFF) { &t::BACKOFF } else { &t::BACKOFF_MAX };
         r.wrong(setting, "backoff must not be longer than backoff-max");
     }
-    config
+    policy
 }
 
 fn rate(text: &str) -> Result<Rate, String> {
@@ -295,9 +226,13 @@ pub fn agent(r: &mut Resolver) -> AgentConfig {
         docker_host: r.get(&t::DOCKER_HOST, parse::typed::<EngineAddress>),
         // A host counts as silent 15 s after its last word, so one report may get lost.
         report_interval: r.get(&t::REPORT_INTERVAL, parse::span(millis(100, 7_000))),
-        dry_run: r.switch(&t::DRY_RUN),
-        checks: checks(r),
-        healing: healing(r),
+        interval: r.get(&t::INTERVAL, parse::span(millis(100, 86_400_000))),
+        policy: policy(r),
+        stop_timeout: r.opt(&t::STOP_TIMEOUT, parse::span(millis(0, 3_600_000))),
+        anonymous_volumes: r.get(
+            &t::ANONYMOUS_VOLUMES,
+            parse::word(&[("refuse", None), ("keep", Some(AnonymousVolumes::Keep))]),
+        ),
     }
 }
 

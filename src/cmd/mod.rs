@@ -11,6 +11,7 @@ mod dummy;
 mod events;
 mod failure;
 mod freeze;
+mod host;
 mod hosts;
 mod incidents;
 pub mod logging;
@@ -45,6 +46,9 @@ struct Subcommand {
 
 /// Every subcommand, in the order help shows them.
 const SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand { command: up::command, run: up::run },
+    Subcommand { command: agent::command, run: agent::run },
+    Subcommand { command: controller::command, run: controller::run },
     Subcommand { command: ps::command, run: ps::run },
     Subcommand { command: why::command, run: why::run },
     Subcommand { command: act::monitor::command, run: act::monitor::run },

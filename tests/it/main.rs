@@ -3,6 +3,7 @@
 mod bus;
 mod chaos;
 mod cli;
+mod metrics;
 mod ping;
 mod store;
 mod support;

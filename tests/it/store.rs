@@ -265,22 +265,30 @@ async fn a_full_disk_is_told_as_such_loses_nothing_and_heals() {
 }
 
 #[tokio::test]
-async fn an_agent_restarted_on_a_full_disk_still_knows_what_was_stored() {
+async fn what_was_stored_can_be_read_after_a_restart_on_a_full_disk() {
     let disk = SmallDisk::new();
-    let agent = AgentDb::open(disk.0.path()).unwrap();
+    let open = || (AgentDb::open(disk.0.path()), ControllerDb::open(disk.0.path()));
+    let (agent, controller) = open();
+    let (agent, controller) = (agent.unwrap(), controller.unwrap());
     agent.push(vec![OutboxItem::Event(event("1"))]).await.unwrap();
+    controller.append(vec![event("1")]).await.unwrap();
     agent.close().await;
+    controller.close().await;
     let ballast = disk.fill();
 
-    let agent = AgentDb::open(disk.0.path()).expect("reading takes no room");
-    assert_eq!(waiting(&agent).await, [1]);
+    let (agent, controller) = open();
+    let (agent, controller) = (agent.expect("reading takes no room"), controller.expect("nor here"));
+    assert_eq!((waiting(&agent).await, history(&controller).await), (vec![1], vec![1]));
     let error = agent.push(vec![OutboxItem::Event(event("2"))]).await.expect_err("there is no room");
     assert!(matches!(error, StoreError::Full { .. }), "{error}");
+    assert!(!controller.writable().await);
 
     fs::remove_file(ballast).unwrap();
     agent.push(vec![OutboxItem::Event(event("3"))]).await.unwrap();
     assert_eq!(waiting(&agent).await, [1, 3]);
+    assert!(controller.writable().await);
     agent.close().await;
+    controller.close().await;
 }
 
 #[tokio::test]

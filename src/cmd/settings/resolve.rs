@@ -265,7 +265,7 @@ mod tests {
     }
 
     fn interval_ms(args: &[&str], env: &[(&str, &str)], file: Option<&Path>) -> u128 {
-        agent::config(resolver(agent::command(), args, env, file)).unwrap().agent.checks.interval.as_millis()
+        agent::config(resolver(agent::command(), args, env, file)).unwrap().agent.interval.as_millis()
     }
 
     #[test]
@@ -290,7 +290,7 @@ mod tests {
         let dry = [("DOCKHEALTH_DRY_RUN", "yes")];
         let config =
             up::config(resolver(up::command(), &["--monitor-all=false"], &dry, Some(file.path()))).unwrap();
-        assert!(!config.agent.healing.monitor_all && config.agent.dry_run);
+        assert!(!config.agent.policy.monitor_all && config.agent.policy.dry_run);
         assert_eq!(config.controller.allowed_hosts, ["a.example", "b.example"]);
         assert!((config.controller.threshold.percent() - 12.5).abs() < 1e-9);
         let args = ["--allowed-host", "x", "--allowed-host", "y,z"];
