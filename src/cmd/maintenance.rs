@@ -37,7 +37,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let key = target::locate(&api, targets.first().expect("clap requires one"))?;
     let path = target::path(&key) + "/maintenance";
     let Some(span) = span.map(format_span) else {
-        api.send(Method::Put, &path, Some(&json!({ "for": "0" })))?;
+        api.send(Method::Delete, &path, None)?;
         return print(&format!("{key}: maintenance is over\n"));
     };
     api.send(Method::Put, &path, Some(&json!({ "for": span })))?;

@@ -22,6 +22,9 @@ pub(super) const LOCAL: Setting = option(
     "local",
     "Ask the agent of this machine, over its unix socket, not the controller",
 );
+/// Bounds a list.
+pub(super) const LIMIT: Setting =
+    option(Setting::value("COUNT").or("100"), "limit", "At most so many, 1 to 1000");
 /// Makes random choices repeatable.
 pub(super) const SEED: Setting = option(
     Setting::value("NUMBER"),

@@ -141,11 +141,12 @@ impl Setting {
             Some(default) => format!("{} [default: {default}]", self.help),
             None => self.help.to_owned(),
         };
-        let arg = Arg::new(self.name).long(self.name).help(help).allow_negative_numbers(true);
+        let arg = Arg::new(self.name).long(self.name).help(help);
         let arg = if self.heading == OPTIONS { arg } else { arg.help_heading(self.heading) };
         match self.shape {
-            Shape::Value(word) => arg.value_name(word).action(ArgAction::Set),
-            Shape::List(word) => arg.value_name(word).action(ArgAction::Append),
+            // Negative numbers reach the parsers, which say more than clap would.
+            Shape::Value(word) => arg.value_name(word).allow_negative_numbers(true).action(ArgAction::Set),
+            Shape::List(word) => arg.value_name(word).allow_negative_numbers(true).action(ArgAction::Append),
             Shape::Switch if self.places == Places::FlagOnly => arg.action(ArgAction::SetTrue),
             // A flag must be able to turn off what a variable or the file turned on.
             Shape::Switch | Shape::YesNo => arg
