@@ -9,3 +9,4 @@ mod metrics;
 mod ping;
 mod store;
 mod support;
+mod trycmd;

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 
-use super::inbox::Inbox;
+use super::inbox::{BATCH, Inbox};
 use super::packet::{Echo, Framing, Tag};
 use super::{PingError, SocketMode};
 
@@ -41,6 +41,13 @@ pub(super) struct Answer {
     pub(super) source: IpAddr,
     /// When it reached this host, which may be long before it is read.
     pub(super) arrived: Instant,
+}
+
+/// Whether packets are left in the kernel after a batch was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    Nothing,
+    Perhaps,
 }
 
 /// A non-blocking ICMP socket of one family.
@@ -97,9 +104,13 @@ impl EchoSocket {
         }
     }
 
-    /// Hands the answers that wait in the kernel to `take`, one batch of them; `WouldBlock` when there are none.
-    pub(super) fn receive(&self, inbox: &mut Inbox, take: impl FnMut(Answer)) -> io::Result<()> {
-        let received = inbox.fill(&self.socket)?;
+    /// Hands a batch of the answers that wait in the kernel to `take`.
+    pub(super) fn receive(&self, inbox: &mut Inbox, take: impl FnMut(Answer)) -> io::Result<Waiting> {
+        let received = match inbox.fill(&self.socket) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Waiting::Nothing),
+            filled => filled?,
+        };
+        let waiting = if received.len() < BATCH { Waiting::Nothing } else { Waiting::Perhaps };
         let (instant, wall) = (Instant::now(), SystemTime::now());
         let answers = received.iter().filter_map(|slot| {
             let echo = Echo::from_reply(self.framing, slot.packet())?;
@@ -111,7 +122,7 @@ impl EchoSocket {
             ours.then_some(answer)
         });
         answers.for_each(take);
-        Ok(())
+        Ok(waiting)
     }
 }
 
