@@ -322,7 +322,7 @@ fn in_a_container_the_antagonist_knows_itself() {
         let options = [&socket[..], &["--cgroupns", namespace]].concat();
         let antagonist = lab.run_image(dockhealth_image(), name, &options, &command);
         // Others' labelled containers may be among the chosen: it only says so.
-        wait_for("attacks on the other one", Duration::from_secs(60), || {
+        wait_for("attacks on the other one", Duration::from_mins(1), || {
             let log = lab.docker(&["logs", &antagonist]);
             let enough = log.matches("would stop ").count() >= 20;
             (enough && log.contains(&format!("would stop {other}"))).then_some(())
