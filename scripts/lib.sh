@@ -88,3 +88,14 @@ machine() {
   memory=$(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)
   echo "$(nproc) cores, $memory, Linux $(uname -r), load $(cut -d' ' -f1 /proc/loadavg)"
 }
+
+# What `up` needs root for, or nothing: the engine's socket, and pings where neither raw ICMP nor
+# net.ipv4.ping_group_range is open to this user.
+needs_root() {
+  [ "$(id -u)" != 0 ] || return 1
+  if [ "$(engine)" = denied ]; then echo "the Docker socket"; return; fi
+  local low high
+  read -r low high </proc/sys/net/ipv4/ping_group_range
+  if [ "$(id -g)" -lt "$low" ] || [ "$(id -g)" -gt "$high" ]; then echo "ICMP sockets"; return; fi
+  return 1
+}

@@ -2,6 +2,7 @@
 
 mod bus;
 mod chaos;
+mod fleet;
 mod ping;
 mod store;
 mod support;
