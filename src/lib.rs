@@ -6,6 +6,7 @@
 
 pub mod bus;
 pub mod chaos;
+pub mod client;
 pub mod cmd;
 pub mod controller;
 pub mod docker;

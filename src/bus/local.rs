@@ -159,3 +159,103 @@ impl Bus for LocalBus {
         self.0.status.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{HostName, Threshold};
+
+    /// Notes what it stores, or fails; stores only when told to.
+    #[derive(Clone, Default)]
+    struct Notes {
+        stored: Arc<Mutex<Vec<DesiredChange>>>,
+        gate: Option<Arc<tokio::sync::Semaphore>>,
+        failing: bool,
+    }
+
+    #[async_trait]
+    impl DesiredStore for Notes {
+        async fn put(&self, change: &DesiredChange) -> Result<(), String> {
+            if let Some(gate) = &self.gate {
+                gate.acquire().await.unwrap().forget();
+            }
+            if self.failing {
+                return Err("the disk is full".into());
+            }
+            self.stored.lock().unwrap().push(change.clone());
+            Ok(())
+        }
+    }
+
+    fn threshold(percent: f64) -> DesiredChange {
+        DesiredChange::Threshold(Some(Threshold::new(percent).unwrap()))
+    }
+
+    async fn told(updates: &mut BoxStream<'static, DesiredUpdate>) -> DesiredUpdate {
+        updates.next().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_change_is_stored_before_it_is_told_even_when_its_author_leaves() {
+        let gate = Arc::new(tokio::sync::Semaphore::new(0));
+        let notes = Notes { gate: Some(gate.clone()), ..Notes::default() };
+        let bus = LocalBus::new(DesiredState::default(), notes.clone());
+        let mut updates = bus.watch_desired().await.unwrap();
+        assert_eq!(told(&mut updates).await, DesiredUpdate::Resync);
+        assert_eq!(told(&mut updates).await, DesiredUpdate::Synced);
+
+        let author = {
+            let bus = bus.clone();
+            tokio::spawn(async move { bus.put_desired(threshold(1.0)).await })
+        };
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        assert!(futures_util::poll!(updates.next()).is_pending(), "not stored yet");
+        author.abort();
+        gate.add_permits(1);
+        assert_eq!(told(&mut updates).await, DesiredUpdate::Change(threshold(1.0)));
+        assert_eq!(*notes.stored.lock().unwrap(), [threshold(1.0)]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_stored_is_refused_and_not_told() {
+        let bus = LocalBus::new(DesiredState::default(), Notes { failing: true, ..Notes::default() });
+        let error = bus.put_desired(threshold(1.0)).await.unwrap_err();
+        assert!(matches!(&error, BusError::Refused(why) if why.contains("disk is full")), "{error:?}");
+        let mut updates = bus.watch_desired().await.unwrap();
+        assert_eq!(told(&mut updates).await, DesiredUpdate::Resync);
+        assert_eq!(told(&mut updates).await, DesiredUpdate::Synced);
+    }
+
+    #[tokio::test]
+    async fn it_starts_with_what_the_store_had() {
+        let state = DesiredState { threshold: Some(Threshold::new(9.0).unwrap()), ..DesiredState::default() };
+        let bus = LocalBus::new(state, Notes::default());
+        let mut updates = bus.watch_desired().await.unwrap();
+        assert_eq!(told(&mut updates).await, DesiredUpdate::Resync);
+        assert_eq!(told(&mut updates).await, DesiredUpdate::Change(threshold(9.0)));
+        assert_eq!(told(&mut updates).await, DesiredUpdate::Synced);
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_loses_the_oldest_and_it_is_counted() {
+        let bus = LocalBus::new(DesiredState::default(), Notes::default());
+        let subject = Subject::Report(HostName::new("a").unwrap());
+        let mut slow = bus.subscribe(&Subject::AllReports).await.unwrap();
+        for n in 0..mailbox::CAPACITY + 2 {
+            bus.publish(&subject, n.to_string().into()).await.unwrap();
+        }
+        assert_eq!(slow.next().await.unwrap().payload, "2");
+        assert_eq!(bus.dropped(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_left_is_forgotten() {
+        let bus = LocalBus::new(DesiredState::default(), Notes::default());
+        for _ in 0..3 {
+            drop(bus.subscribe(&Subject::List).await.unwrap());
+        }
+        bus.publish(&Subject::List, Bytes::new()).await.unwrap();
+        assert_eq!(bus.subscribers().len(), 0);
+    }
+}

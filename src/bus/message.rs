@@ -132,6 +132,9 @@ pub struct HostReport {
     /// Whether the agent has seen the desired state from the bus since it started.
     #[serde(default)]
     pub desired_synced: bool,
+    /// How many items wait in its outbox; null where that cannot be read.
+    #[serde(default)]
+    pub outbox: Option<u64>,
     /// Its containers.
     pub containers: Vec<ContainerReport>,
 }
@@ -260,4 +263,35 @@ pub struct WhyReport {
     pub events: Vec<Event>,
     /// The brakes, each in one plain sentence: budget left, backoff, grace, freeze.
     pub brakes: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read_all(payload: &[u8]) {
+        let _ = decode::<HostReport>(payload);
+        let _ = decode::<OutboxBatch>(payload);
+        let _ = decode::<OutboxAck>(payload);
+        let _ = decode::<AgentCommand>(payload);
+        let _ = decode::<AgentReply>(payload);
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_messages_are_errors_not_panics(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
+            read_all(&payload);
+        }
+
+        #[test]
+        fn nor_are_broken_ones(at in 0_usize..2000, byte in any::<u8>()) {
+            let recorded = include_bytes!("../../tests/fixtures/protocol/v1/agent_reply_report.json");
+            let mut payload = recorded.to_vec();
+            let at = at % payload.len();
+            payload[at] = byte;
+            read_all(&payload);
+            read_all(&payload[..at]);
+        }
+    }
 }

@@ -1,10 +1,20 @@
-//! `dockhealth agent`: its arguments and what becomes of them.
+//! `dockhealth agent`: watches and heals the containers of one host of a fleet.
 
+use std::sync::Arc;
+
+use clap::ArgMatches;
+use tokio_util::sync::CancellationToken;
+
+use super::Failure;
 use super::config::{self, AgentConfig, LogConfig, NatsConfig};
+use super::host::Host;
+use super::runtime::serve;
 use super::settings::{BadSettings, Resolver, table as t, with_settings};
+use crate::bus::{NatsBus, Role};
+use crate::monitor::agent;
 
 /// All that the agent is told.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// The agent itself.
     pub agent: AgentConfig,
@@ -25,7 +35,22 @@ pub fn command() -> clap::Command {
 
 /// What the arguments, variables and file say, or everything that is wrong with them.
 pub fn config(mut r: Resolver) -> Result<Config, BadSettings> {
-    let config =
-        Config { agent: config::agent(&mut r), nats: config::nats(&mut r), log: config::log(&mut r) };
-    r.finish(config)
+    let (agent, log) = (config::agent(&mut r), config::log(&mut r));
+    let nats = config::nats(&mut r);
+    r.finish(Config { agent, nats, log })
+}
+
+/// Runs it until it is told to end.
+pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let Config { agent, nats, log } = config(Resolver::new(matches))?;
+    serve(&log, |shutdown| watch(agent, nats, shutdown))
+}
+
+async fn watch(config: AgentConfig, nats: NatsConfig, shutdown: CancellationToken) -> Result<(), Failure> {
+    let Some(host) = Host::open(config, &shutdown).await? else { return Ok(()) };
+    let bus = NatsBus::connect(nats.options(Role::Agent(host.name.clone())))
+        .await
+        .map_err(|e| Failure::Usage(e.to_string()))?;
+    let (settings, parts) = host.agent(Arc::new(bus), &nats.urls);
+    agent::run(settings, parts, shutdown).await.map_err(|e| Failure::Failed(e.to_string()))
 }

@@ -4,35 +4,49 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::settings::parse::{self, Secret, millis};
+use super::settings::parse::{self, millis};
 use super::settings::{Resolver, table as t};
+use crate::bus::{NatsOptions, Role};
+use crate::docker::{AnonymousVolumes, EngineAddress};
 use crate::model::{HostName, OnStop, Rate, Threshold};
-use crate::monitor::ping::ProbePlan;
+use crate::monitor::decide::{Policy, RestartMode};
 
-/// The NATS server and how to log in there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The NATS server and how to log in there; the files were readable when they were named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NatsConfig {
-    /// URLs, tried in turn.
-    pub servers: Vec<String>,
-    /// How to log in.
-    pub login: NatsLogin,
+    /// Servers, tried in turn.
+    pub urls: Vec<String>,
+    /// User to log in as, together with the password.
+    pub user: Option<String>,
+    /// Holds the password.
+    pub password_file: Option<PathBuf>,
+    /// Holds a token to log in with.
+    pub token_file: Option<PathBuf>,
+    /// Credentials to log in with.
+    pub creds_file: Option<PathBuf>,
     /// The authorities to trust (PEM); with them the connection must be TLS.
-    pub tls_ca: Option<PathBuf>,
+    pub tls_ca_file: Option<PathBuf>,
     /// The client's own certificate.
     pub tls_client: Option<CertFiles>,
 }
 
-/// How to log in at the NATS server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NatsLogin {
-    /// Not at all.
-    Anonymous,
-    /// By user and password.
-    User(String, Secret),
-    /// By token.
-    Token(Secret),
-    /// By credentials file.
-    Creds(PathBuf),
+impl NatsConfig {
+    /// As the bus takes it, for the one who speaks.
+    pub fn options(&self, role: Role) -> NatsOptions {
+        NatsOptions {
+            urls: self.urls.clone(),
+            role,
+            user: self.user.clone(),
+            password_file: self.password_file.clone(),
+            token_file: self.token_file.clone(),
+            creds_file: self.creds_file.clone(),
+            tls_ca_file: self.tls_ca_file.clone(),
+            tls_cert_file: self.tls_client.as_ref().map(|files| files.cert.clone()),
+            tls_key_file: self.tls_client.as_ref().map(|files| files.key.clone()),
+            name: None,
+            inbox_prefix: None,
+        }
+    }
 }
 
 /// A certificate chain and its key, as PEM files.
@@ -66,83 +80,25 @@ pub struct LogConfig {
     pub max_bytes: usize,
 }
 
-/// How a lossy container is restarted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RestartMode {
-    /// In place.
-    Restart,
-    /// Destroyed and created anew.
-    Recreate,
-}
-
-/// Whether a container with anonymous volumes may be recreated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnonymousVolumePolicy {
-    /// It is not: what they hold would be lost to it.
-    Refuse,
-    /// It is, and the old volumes stay behind.
-    Keep,
-}
-
-/// How containers are checked.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CheckConfig {
-    /// Between the starts of two sweeps.
-    pub interval: Duration,
-    /// A regular check; its threshold is the one used until one is stored.
-    pub plan: ProbePlan,
-    /// Requests that must confirm a failed check; 0: none, the first failure counts.
-    pub confirm_probes: u32,
-    /// Whether loss counts even of a container that never answered.
-    pub assume_pingable: bool,
-    /// The threshold until one is stored.
-    pub threshold: Threshold,
-}
-
-/// What is healed, how, and how often at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HealingConfig {
-    /// Whether containers that nothing was said of are monitored.
-    pub monitor_all: bool,
-    /// Overrides both defaults of what happens to a container that was told to stop.
-    pub on_stop: Option<OnStop>,
-    /// How a lossy container is restarted.
-    pub restart_mode: RestartMode,
-    /// Whether one with anonymous volumes may be recreated.
-    pub anonymous_volumes: AnonymousVolumePolicy,
-    /// Overrides the containers' own stop timeouts.
-    pub stop_timeout: Option<Duration>,
-    /// Time after a start in which failures do not count.
-    pub grace: Duration,
-    /// Restarts of one container before it is quarantined.
-    pub budget: Rate,
-    /// Between two restarts of one container, doubled by each.
-    pub backoff: Duration,
-    /// Where the doubling ends.
-    pub backoff_max: Duration,
-    /// Restarts for packet loss on the whole host.
-    pub host_budget: Rate,
-    /// How long a stopped container is left to whoever stopped it.
-    pub settle: Duration,
-}
-
 /// One agent.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct AgentConfig {
     /// The host's name; `None`: the engine's own.
     pub hostname: Option<HostName>,
     /// Where its state is kept.
     pub data_dir: PathBuf,
-    /// The engine's address: `unix:///path` or `tcp://host:port`.
-    pub docker_host: String,
+    /// Where the engine listens.
+    pub docker_host: EngineAddress,
     /// Between two reports.
     pub report_interval: Duration,
-    /// Whether it only observes.
-    pub dry_run: bool,
-    /// How containers are checked.
-    pub checks: CheckConfig,
-    /// What is healed.
-    pub healing: HealingConfig,
+    /// Between the starts of two sweeps.
+    pub interval: Duration,
+    /// How containers are checked, what is healed, and the brakes.
+    pub policy: Policy,
+    /// Overrides the containers' own stop timeouts.
+    pub stop_timeout: Option<Duration>,
+    /// What recreate does with anonymous volumes; `None`: a container that has some is not recreated.
+    pub anonymous_volumes: Option<AnonymousVolumes>,
 }
 
 /// The controller.
@@ -168,12 +124,17 @@ const LONGEST_MS: u64 = 7 * 86_400_000;
 
 /// Reads the settings of [`t::NATS`].
 pub fn nats(r: &mut Resolver) -> NatsConfig {
-    let user = r.opt(&t::NATS_USER, |text| Ok::<_, String>(text.to_owned()));
-    let password = r.opt(&t::NATS_PASSWORD_FILE, parse::secret);
-    let token = r.opt(&t::NATS_TOKEN_FILE, parse::secret);
-    let creds = r.opt(&t::NATS_CREDS_FILE, parse::readable);
+    let config = NatsConfig {
+        urls: r.get(&t::NATS_URL, parse::nats_servers),
+        user: r.opt(&t::NATS_USER, |text| Ok::<_, String>(text.to_owned())),
+        password_file: r.opt(&t::NATS_PASSWORD_FILE, parse::secret_file),
+        token_file: r.opt(&t::NATS_TOKEN_FILE, parse::secret_file),
+        creds_file: r.opt(&t::NATS_CREDS_FILE, parse::readable),
+        tls_ca_file: r.opt(&t::NATS_TLS_CA, parse::readable),
+        tls_client: cert_files(r, &t::NATS_TLS_CERT, &t::NATS_TLS_KEY),
+    };
     if r.is_given(&t::NATS_USER) != r.is_given(&t::NATS_PASSWORD_FILE) {
-        let given = if user.is_some() { &t::NATS_USER } else { &t::NATS_PASSWORD_FILE };
+        let given = if config.user.is_some() { &t::NATS_USER } else { &t::NATS_PASSWORD_FILE };
         r.wrong(given, "nats-user and nats-password-file go together");
     }
     let logins = [&t::NATS_USER, &t::NATS_TOKEN_FILE, &t::NATS_CREDS_FILE];
@@ -181,18 +142,7 @@ pub fn nats(r: &mut Resolver) -> NatsConfig {
     if let [_, second, ..] = given[..] {
         r.wrong(second, "give one way to log in: a user with its password, a token, or credentials");
     }
-    let login = match (user, password, token, creds) {
-        (Some(user), Some(password), ..) => NatsLogin::User(user, password),
-        (_, _, Some(token), _) => NatsLogin::Token(token),
-        (_, _, _, Some(creds)) => NatsLogin::Creds(creds),
-        _ => NatsLogin::Anonymous,
-    };
-    NatsConfig {
-        servers: r.get(&t::NATS_URL, parse::nats_servers),
-        login,
-        tls_ca: r.opt(&t::NATS_TLS_CA, parse::readable),
-        tls_client: cert_files(r, &t::NATS_TLS_CERT, &t::NATS_TLS_KEY),
-    }
+    config
 }
 
 fn cert_files(
@@ -232,43 +182,32 @@ pub fn log(r: &mut Resolver) -> LogConfig {
     }
 }
 
-fn checks(r: &mut Resolver) -> CheckConfig {
-    let threshold = r.get(&t::THRESHOLD, parse::typed::<Threshold>);
-    CheckConfig {
-        interval: r.get(&t::INTERVAL, parse::span(millis(100, 86_400_000))),
-        plan: ProbePlan {
-            count: r.get(&t::PROBES, parse::count(1..=1_000)),
-            spacing: r.get(&t::PROBE_SPACING, parse::span(millis(0, 60_000))),
-            timeout: r.get(&t::PROBE_TIMEOUT, parse::span(millis(1, 60_000))),
-            threshold: Some(threshold),
-        },
+fn policy(r: &mut Resolver) -> Policy {
+    let modes = [("restart", RestartMode::Restart), ("recreate", RestartMode::Recreate)];
+    let policy = Policy {
+        probes: r.get(&t::PROBES, parse::count(1..=1_000)),
+        probe_spacing: r.get(&t::PROBE_SPACING, parse::span(millis(0, 60_000))),
+        probe_timeout: r.get(&t::PROBE_TIMEOUT, parse::span(millis(1, 60_000))),
         confirm_probes: r.get(&t::CONFIRM_PROBES, parse::count(0..=1_000)),
         assume_pingable: r.switch(&t::ASSUME_PINGABLE),
-        threshold,
-    }
-}
-
-fn healing(r: &mut Resolver) -> HealingConfig {
-    let modes = [("restart", RestartMode::Restart), ("recreate", RestartMode::Recreate)];
-    let volumes = [("refuse", AnonymousVolumePolicy::Refuse), ("keep", AnonymousVolumePolicy::Keep)];
-    let config = HealingConfig {
+        threshold: r.get(&t::THRESHOLD, parse::typed::<Threshold>),
         monitor_all: r.switch(&t::MONITOR_ALL),
         on_stop: r.opt(&t::ON_STOP, parse::word(&[("restart", OnStop::Restart), ("leave", OnStop::Leave)])),
-        restart_mode: r.get(&t::RESTART_MODE, parse::word(&modes)),
-        anonymous_volumes: r.get(&t::ANONYMOUS_VOLUMES, parse::word(&volumes)),
-        stop_timeout: r.opt(&t::STOP_TIMEOUT, parse::span(millis(0, 3_600_000))),
+        settle: r.get(&t::SETTLE, parse::span(millis(0, 60_000))),
         grace: r.get(&t::GRACE, parse::span(millis(0, LONGEST_MS))),
+        restart_mode: r.get(&t::RESTART_MODE, parse::word(&modes)),
         budget: r.get(&t::BUDGET, rate),
         backoff: r.get(&t::BACKOFF, parse::span(millis(0, LONGEST_MS))),
         backoff_max: r.get(&t::BACKOFF_MAX, parse::span(millis(0, LONGEST_MS))),
         host_budget: r.get(&t::HOST_BUDGET, rate),
-        settle: r.get(&t::SETTLE, parse::span(millis(0, 60_000))),
+        dry_run: r.switch(&t::DRY_RUN),
+        ..Policy::default()
     };
-    if config.backoff > config.backoff_max {
+    if policy.backoff > policy.backoff_max {
         let setting = if r.is_given(&t::BACKOFF) { &t::BACKOFF } else { &t::BACKOFF_MAX };
         r.wrong(setting, "backoff must not be longer than backoff-max");
     }
-    config
+    policy
 }
 
 fn rate(text: &str) -> Result<Rate, String> {
@@ -284,12 +223,16 @@ pub fn agent(r: &mut Resolver) -> AgentConfig {
     AgentConfig {
         hostname: r.opt(&t::HOSTNAME, parse::typed::<HostName>),
         data_dir: data_dir(r),
-        docker_host: r.get(&t::DOCKER_HOST, parse::docker_host),
+        docker_host: r.get(&t::DOCKER_HOST, parse::typed::<EngineAddress>),
         // A host counts as silent 15 s after its last word, so one report may get lost.
         report_interval: r.get(&t::REPORT_INTERVAL, parse::span(millis(100, 7_000))),
-        dry_run: r.switch(&t::DRY_RUN),
-        checks: checks(r),
-        healing: healing(r),
+        interval: r.get(&t::INTERVAL, parse::span(millis(100, 86_400_000))),
+        policy: policy(r),
+        stop_timeout: r.opt(&t::STOP_TIMEOUT, parse::span(millis(0, 3_600_000))),
+        anonymous_volumes: r.get(
+            &t::ANONYMOUS_VOLUMES,
+            parse::word(&[("refuse", None), ("keep", Some(AnonymousVolumes::Keep))]),
+        ),
     }
 }
 

@@ -1,10 +1,23 @@
-//! `dockhealth controller`: its arguments and what becomes of them.
+//! `dockhealth controller`: the REST server of a fleet.
 
+use std::sync::Arc;
+
+use clap::ArgMatches;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::Failure;
 use super::config::{self, ControllerConfig, LogConfig, NatsConfig};
+use super::runtime::serve;
 use super::settings::{BadSettings, Resolver, table as t, with_settings};
+use crate::bus::{Bus, NatsBus, Role};
+use crate::controller::{self, Controller, InsecureHttp, TlsFiles};
+use crate::model::HostName;
+use crate::store::ControllerDb;
 
 /// All that the controller is told.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// The controller itself.
     pub controller: ControllerConfig,
@@ -31,4 +44,68 @@ pub fn config(mut r: Resolver) -> Result<Config, BadSettings> {
         log: config::log(&mut r),
     };
     r.finish(config)
+}
+
+/// Runs it until it is told to end.
+pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let Config { controller, nats, log } = config(Resolver::new(matches))?;
+    serve(&log, |shutdown| async move {
+        let bus = NatsBus::connect(nats.options(Role::Controller)).await;
+        let bus = Arc::new(bus.map_err(|error| Failure::Usage(error.to_string()))?);
+        let db = open(&controller)?;
+        let listener = listen(&controller).await?;
+        start(controller, machine_name(), bus, db, listener, shutdown).await
+    })
+}
+
+pub(super) fn open(config: &ControllerConfig) -> Result<ControllerDb, Failure> {
+    ControllerDb::open(&config.data_dir).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+pub(super) async fn listen(config: &ControllerConfig) -> Result<TcpListener, Failure> {
+    TcpListener::bind(config.listen).await.map_err(|error| {
+        Failure::Failed(format!("cannot listen on {}: {error}; give another --listen address", config.listen))
+    })
+}
+
+/// Serves until `shutdown`; `name` is whom events about no host in particular come from.
+pub(super) async fn start(
+    config: ControllerConfig,
+    name: HostName,
+    bus: Arc<dyn Bus>,
+    db: ControllerDb,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), Failure> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(|error| Failure::Failed(error.to_string()))?;
+    let config = controller::ControllerConfig {
+        name,
+        default_threshold: config.threshold,
+        response_window: config.response_window,
+        allowed_hosts: config.allowed_hosts,
+        tls: config.tls.map(|files| TlsFiles { cert: files.cert, key: files.key }),
+        insecure_http: if config.insecure_http { InsecureHttp::Allowed } else { InsecureHttp::Refused },
+        data_dir: config.data_dir,
+    };
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let running = Controller::start(config, bus, db, listener, shutdown.clone()).await;
+    let running = running.map_err(|error| Failure::Failed(error.to_string()))?;
+    tracing::info!("listening on {scheme}://{}", running.address());
+    let reload = async {
+        while hangup.recv().await.is_some() {
+            // What is wrong with new files was logged; the old ones stay in use.
+            let _ = running.tls().map(controller::TlsReload::reload);
+        }
+    };
+    tokio::select! {
+        () = running.ended() => {}
+        () = reload => {}
+    }
+    Ok(())
+}
+
+/// This machine's own name.
+fn machine_name() -> HostName {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    HostName::new(name.trim()).unwrap_or_else(|_| HostName::new("controller").expect("a valid name"))
 }

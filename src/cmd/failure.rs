@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use super::settings::BadSettings;
+use crate::docker::EngineError;
 
 /// The exit codes, as help shows them.
 pub const EXIT_CODES: &str = "\
@@ -62,6 +63,17 @@ impl fmt::Display for Failure {
 impl From<BadSettings> for Failure {
     fn from(bad: BadSettings) -> Self {
         Self::Usage(bad.to_string())
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        let text = error.to_string();
+        match error {
+            EngineError::Unreachable(_) | EngineError::TimedOut(..) => Self::Unreachable(text),
+            EngineError::NoSuchContainer(_) => Self::NotFound(text),
+            EngineError::Refused(_) | EngineError::Malformed(_) => Self::Failed(text),
+        }
     }
 }
 

@@ -1,15 +1,33 @@
 //! One file per subcommand: arguments, then validated config, then wiring.
 
+mod act;
 pub mod agent;
+mod antagonist;
 mod completions;
 pub mod config;
 pub mod controller;
+mod dummy;
+mod events;
 mod failure;
+mod freeze;
+mod host;
+mod hosts;
+mod incidents;
 pub mod logging;
+mod maintenance;
+mod options;
 mod output;
+mod ping;
+mod ps;
+mod reach;
+mod runtime;
 pub mod settings;
+mod target;
+mod threshold;
+mod token;
 pub mod up;
 mod version;
+mod why;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -27,6 +45,25 @@ struct Subcommand {
 
 /// Every subcommand, in the order help shows them.
 const SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand { command: up::command, run: up::run },
+    Subcommand { command: agent::command, run: agent::run },
+    Subcommand { command: controller::command, run: controller::run },
+    Subcommand { command: ps::command, run: ps::run },
+    Subcommand { command: why::command, run: why::run },
+    Subcommand { command: act::monitor::command, run: act::monitor::run },
+    Subcommand { command: act::unmonitor::command, run: act::unmonitor::run },
+    Subcommand { command: threshold::command, run: threshold::run },
+    Subcommand { command: freeze::command, run: freeze::run },
+    Subcommand { command: act::release::command, run: act::release::run },
+    Subcommand { command: act::restart::command, run: act::restart::run },
+    Subcommand { command: maintenance::command, run: maintenance::run },
+    Subcommand { command: hosts::command, run: hosts::run },
+    Subcommand { command: events::command, run: events::run },
+    Subcommand { command: incidents::command, run: incidents::run },
+    Subcommand { command: token::command, run: token::run },
+    Subcommand { command: ping::command, run: ping::run },
+    Subcommand { command: antagonist::command, run: antagonist::run },
+    Subcommand { command: dummy::command, run: dummy::run },
     Subcommand { command: completions::command, run: completions::run },
     Subcommand { command: version::command, run: version::run },
 ];

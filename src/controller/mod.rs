@@ -1,1 +1,180 @@
 //! The REST server and what it knows of the fleet.
+//!
+//! Three owners, each a task with a handle: [`fleet`] of what agents report, [`desired`] of what is wanted,
+//! [`history`] of what is stored. `http` asks their handles and never touches Docker.
+
+mod clock;
+mod config;
+mod counters;
+mod desired;
+mod fleet;
+mod history;
+mod http;
+mod ingest;
+mod listen;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::bus::{Bus, DesiredChange};
+use crate::model::Timestamp;
+use crate::store::{ControllerDb, StoreError};
+use clock::Clock;
+use counters::Counters;
+use desired::DesiredParts;
+use fleet::{FleetParts, HostSnapshot};
+use history::History;
+
+pub use config::{ControllerConfig, InsecureHttp, InsecureListen};
+pub use fleet::Presence;
+pub use http::{
+    Accepted, Agent, Container, ContainerDetails, DesiredNotice, FreezeEntry, Host, HostContainers,
+    MaintenanceRequest, Monitoring, NewToken, Problem, Readiness, TlsError, TlsFiles, TlsReload, Token,
+    TokenRequest, mint_token,
+};
+
+/// How many updates the slowest follower of the stream may be behind before it misses some.
+const UPDATES: usize = 1024;
+
+/// How often old history is forgotten.
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+
+/// Something that changed, for followers of the stream.
+#[derive(Debug, Clone)]
+enum Update {
+    /// What is known of a host.
+    Host(Arc<HostSnapshot>),
+    /// Its containers.
+    Containers(Arc<HostSnapshot>),
+    /// What is wanted.
+    Desired(DesiredChange),
+}
+
+/// Why the controller does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It would listen beyond this machine without TLS.
+    #[error(transparent)]
+    Insecure(#[from] InsecureListen),
+    /// The certificate or key is bad.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The file system refused.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What it said.
+        source: std::io::Error,
+    },
+}
+
+/// A controller at work. It ends with the token it was started with.
+pub struct Controller {
+    address: SocketAddr,
+    tls: Option<TlsReload>,
+    tasks: TaskTracker,
+}
+
+impl Controller {
+    /// Starts the controller: its owners, then the server on `listener`. It ends when `shutdown` is cancelled.
+    ///
+    /// A bus that is not reachable yet does not keep it from starting: `/readyz` says so, and it goes on trying.
+    pub async fn start(
+        config: ControllerConfig,
+        bus: Arc<dyn Bus>,
+        db: ControllerDb,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> Result<Self, StartError> {
+        let address = listener
+            .local_addr()
+            .map_err(|source| StartError::Io { what: "the listener has no address".into(), source })?;
+        config.check_listen(address)?;
+        let tls = config.tls.clone().map(TlsReload::open).transpose()?;
+        let token = config.data_dir.join("token");
+        http::first_token(&db, &token).await?;
+
+        let (clock, counters) = (Clock::start(), Arc::new(Counters::default()));
+        let updates = broadcast::Sender::new(UPDATES);
+        let history = History::new(db.clone(), counters.clone(), config.name);
+        let parts = FleetParts {
+            bus: bus.clone(),
+            db: db.clone(),
+            history: history.clone(),
+            counters: counters.clone(),
+            updates: updates.clone(),
+            clock,
+            known: fleet::known_hosts(&db).await?,
+            window: config.response_window,
+        };
+        let (fleet, fleet_task) = fleet::fleet(parts, shutdown.clone());
+        let parts = DesiredParts {
+            bus: bus.clone(),
+            history: history.clone(),
+            updates: updates.clone(),
+            clock,
+            default_threshold: config.default_threshold,
+        };
+        let (desired, desired_task) = desired::desired(parts, shutdown.clone());
+        let ingest = ingest::ingest(bus.clone(), history.clone(), counters.clone(), shutdown.clone());
+        let api = Arc::new(http::Api {
+            bus,
+            db: db.clone(),
+            fleet,
+            desired,
+            history,
+            counters,
+            updates,
+            clock,
+            allowed_hosts: config.allowed_hosts,
+            streams: http::Api::stream_permits(),
+            shutdown: shutdown.clone(),
+        });
+        let gate = http::Gate { listener, tls: tls.clone(), shutdown: shutdown.clone() };
+
+        let tasks = TaskTracker::new();
+        tasks.spawn(fleet_task);
+        tasks.spawn(desired_task);
+        tasks.spawn(ingest);
+        tasks.spawn(prune(db, shutdown));
+        tasks.spawn(http::serve(gate, api));
+        tasks.close();
+        Ok(Self { address, tls, tasks })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Reads certificate and key anew, on SIGHUP; `None` without TLS.
+    pub fn tls(&self) -> Option<&TlsReload> {
+        self.tls.as_ref()
+    }
+
+    /// Waits until every part has ended.
+    pub async fn ended(&self) {
+        self.tasks.wait().await;
+    }
+}
+
+async fn prune(db: ControllerDb, shutdown: CancellationToken) {
+    let mut times = tokio::time::interval(PRUNE_EVERY);
+    while shutdown.run_until_cancelled(times.tick()).await.is_some() {
+        match db.prune(Timestamp::now()).await {
+            Ok(0) => {}
+            Ok(gone) => tracing::info!("{gone} old events were forgotten"),
+            Err(error) => tracing::warn!(%error, "old events could not be forgotten"),
+        }
+    }
+}

@@ -11,6 +11,7 @@ mod events;
 pub mod fake;
 mod own;
 mod raw;
+pub mod recreate;
 
 use std::time::Duration;
 

@@ -66,3 +66,15 @@ pub struct JournalEntry {
     /// How far an action of several steps has come, as its executor writes it.
     pub step: Option<serde_json::Value>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ActionKind;
+
+    #[test]
+    fn the_word_is_the_same_everywhere() {
+        for kind in [ActionKind::Start, ActionKind::Restart, ActionKind::Recreate] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+    }
+}

@@ -127,6 +127,16 @@ impl ContainerId {
     }
 }
 
+impl ContainerName {
+    /// What stands in the names that a container has only while it is being replaced.
+    pub const ASIDE: &'static str = "-dockhealth-";
+
+    /// Whether it is such a name: not yet, or no longer, anybody's to monitor.
+    pub fn is_aside(&self) -> bool {
+        self.as_str().contains(Self::ASIDE)
+    }
+}
+
 /// A container in the fleet: host and name, stable over recreation (the id is not).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ContainerKey {

@@ -62,4 +62,11 @@ mod tests {
         assert!(Write.allows(Write) && Write.allows(Read) && Read.allows(Read));
         assert!(!Read.allows(Write));
     }
+
+    #[test]
+    fn the_word_is_the_same_everywhere() {
+        for scope in [Read, Write] {
+            assert_eq!(serde_json::to_value(scope).unwrap(), scope.as_str());
+        }
+    }
 }

@@ -94,6 +94,9 @@ impl StoreError {
         let source = match fault {
             Fault::Sql(source) => source,
             Fault::Refused(why) => return Self::Refused(why),
+            Fault::Damaged(detail) => {
+                return Self::Corrupt { file: file.to_owned(), detail, remedy: layout.remedy };
+            }
         };
         let file = file.to_owned();
         match source.sqlite_error_code() {
@@ -130,6 +133,7 @@ fn is_unreadable_row(error: &rusqlite::Error) -> bool {
 pub(super) enum Fault {
     Sql(rusqlite::Error),
     Refused(String),
+    Damaged(String),
 }
 
 impl From<rusqlite::Error> for Fault {

@@ -3,6 +3,8 @@
 mod bus;
 mod chaos;
 mod fleet;
+mod cli;
+mod metrics;
 mod ping;
 mod store;
 mod support;

@@ -76,6 +76,24 @@ async fn an_unused_address_is_lost_and_ends_as_soon_as_that_is_certain() {
 }
 
 #[tokio::test]
+async fn a_starved_process_counts_what_was_answered_and_loses_nothing() {
+    let lab = Lab::new("ping-starved");
+    lab.network("net", &["--subnet", "10.213.78.0/24"]);
+    let pinger = IcmpPinger::open().unwrap();
+    let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), [10, 213, 78, 200].into()];
+    // One thread runs everything here, so while it is blocked nothing is read, sent or timed out. The probes go out
+    // before the timer can fire; it fires before their deadline.
+    let (outcomes, ()) = tokio::join!(pinger.probe(&addresses, plan(1, 0, 1000)), async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        std::thread::sleep(Duration::from_millis(1800));
+    });
+    let [answered, silent] = &outcomes.unwrap()[..] else { panic!("two addresses were asked") };
+    assert_eq!((answered.sent, answered.received, answered.void), (1, 1, 0));
+    assert!(answered.rtts[0] < Duration::from_secs(1), "as it arrived, not as it was read: {answered:?}");
+    assert_eq!((silent.sent, silent.void), (0, 1), "{silent:?}");
+}
+
+#[tokio::test]
 async fn an_address_without_a_route_says_nothing_of_a_container() {
     let pinger = IcmpPinger::open().unwrap();
     // Documentation addresses (RFC 3849): sending fails where the host has no IPv6 route out, as lab machines have not.

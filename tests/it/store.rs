@@ -248,17 +248,8 @@ async fn a_full_disk_is_told_as_such_loses_nothing_and_heals() {
     assert_eq!(history(&controller).await, [0; 0]);
     assert_eq!(waiting(&agent).await, pushed);
 
-    agent.close().await;
-    disk.fill();
-    let again = AgentDb::open(&data).expect("what is stored can be read on a full disk");
-    assert_eq!(waiting(&again).await, pushed);
-    let agent = again;
-
     let elsewhere = disk.0.path().join("other");
     let error = AgentDb::open(&elsewhere).err().expect("there is no room");
-    assert!(matches!(error, StoreError::Full { .. }), "{error}");
-
-    let error = agent.push(vec![OutboxItem::Event(event("0")); 200]).await.expect_err("there is no room");
     assert!(matches!(error, StoreError::Full { .. }), "{error}");
 
     fs::remove_file(ballast).unwrap();
@@ -271,6 +262,33 @@ async fn a_full_disk_is_told_as_such_loses_nothing_and_heals() {
     assert_eq!(waiting(&agent).await, pushed);
     AgentDb::open(&elsewhere).expect("there is room again");
     agent.close().await;
+}
+
+#[tokio::test]
+async fn what_was_stored_can_be_read_after_a_restart_on_a_full_disk() {
+    let disk = SmallDisk::new();
+    let open = || (AgentDb::open(disk.0.path()), ControllerDb::open(disk.0.path()));
+    let (agent, controller) = open();
+    let (agent, controller) = (agent.unwrap(), controller.unwrap());
+    agent.push(vec![OutboxItem::Event(event("1"))]).await.unwrap();
+    controller.append(vec![event("1")]).await.unwrap();
+    agent.close().await;
+    controller.close().await;
+    let ballast = disk.fill();
+
+    let (agent, controller) = open();
+    let (agent, controller) = (agent.expect("reading takes no room"), controller.expect("nor here"));
+    assert_eq!((waiting(&agent).await, history(&controller).await), (vec![1], vec![1]));
+    let error = agent.push(vec![OutboxItem::Event(event("2"))]).await.expect_err("there is no room");
+    assert!(matches!(error, StoreError::Full { .. }), "{error}");
+    assert!(!controller.writable().await);
+
+    fs::remove_file(ballast).unwrap();
+    agent.push(vec![OutboxItem::Event(event("3"))]).await.unwrap();
+    assert_eq!(waiting(&agent).await, [1, 3]);
+    assert!(controller.writable().await);
+    agent.close().await;
+    controller.close().await;
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ const ENTRIES: &str = "$KV.dockhealth.";
 pub(super) const CHANGES: &str = "dockhealth.v1.desired.";
 /// How long the server may take for one call.
 const WITHIN: Duration = Duration::from_secs(5);
+/// How long the bucket may take to show that it is there.
+const PROBE_WITHIN: Duration = Duration::from_secs(1);
 /// JetStream's code for a stream that exists with another configuration.
 const EXISTS_OTHERWISE: u64 = 10_058;
 
@@ -95,16 +97,33 @@ async fn try_put(connection: &Connection, change: &DesiredChange) -> Result<(), 
     }
 }
 
+/// Fails when there is no bucket: nobody answers for one, and some servers don't say so but stay silent.
+pub(super) async fn probe(connection: &Connection, filter: &str) -> Result<(), BusError> {
+    match read(connection, filter, 1, PROBE_WITHIN).await {
+        Ok(_) => Ok(()),
+        Err(BusError::NoAnswer(_)) => Err(BusError::Refused("there is no bucket dockhealth yet".into())),
+        Err(error) => Err(error),
+    }
+}
+
 /// The first entry under `filter` (a key, `*` for one token) at or after `revision`; `None` when there is no more.
-/// [`BusError::NoAnswer`] when there is no bucket.
 pub(super) async fn next(
     connection: &Connection,
     filter: &str,
     revision: u64,
 ) -> Result<Option<Entry>, BusError> {
+    read(connection, filter, revision, WITHIN).await
+}
+
+async fn read(
+    connection: &Connection,
+    filter: &str,
+    revision: u64,
+    within: Duration,
+) -> Result<Option<Entry>, BusError> {
     let question = json!({ "seq": revision, "next_by_subj": format!("{ENTRIES}{filter}") });
     let question = Question::new(format!("$JS.API.DIRECT.GET.{STREAM}"), question.to_string());
-    let message = connection.ask(question, WITHIN).await?;
+    let message = connection.ask(question, within).await?;
     match message.status.map(|status| status.as_u16()) {
         None => match Entry::read(&message) {
             Some(entry) => Ok(Some(entry)),

@@ -18,6 +18,8 @@ use crate::model::clean;
 
 /// How long the server may take for a round trip or for taking a message off our hands.
 const ROUND_TRIP: Duration = Duration::from_secs(2);
+/// How much later than the answer to a round trip the client may hand over a refusal that came before it.
+const REFUSAL_WITHIN: Duration = Duration::from_millis(20);
 /// How many different complaints of the server are logged; the same one is logged once.
 const LOGGED: usize = 64;
 
@@ -102,11 +104,14 @@ impl Connection {
         let lost = |e: async_nats::SubscribeError| BusError::Disconnected(e.to_string());
         let subscriber = line.client.subscribe(subject.clone()).await.map_err(lost)?;
         if *self.0.status.borrow() == BusStatus::Connected {
+            // A refusal was sent before the answer, but the client hands it over by another way.
+            let known = async {
+                line.round_trip().await;
+                tokio::time::sleep(REFUSAL_WITHIN).await;
+            };
             tokio::select! {
-                // A refusal was sent before the answer to the round trip.
-                biased;
                 refusal = refusal_of(&mut refusals, &subject) => return Err(BusError::Refused(refusal)),
-                () = line.round_trip() => {}
+                () = known => {}
             }
         }
         Ok(subscriber)

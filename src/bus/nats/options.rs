@@ -93,6 +93,11 @@ impl NatsOptions {
         }
     }
 
+    /// Every reason why they cannot be used; reads the secrets, connects to nobody.
+    pub fn check(&self) -> Result<(), NatsOptionsError> {
+        self.resolve().map(|_| ())
+    }
+
     /// Checks everything and reads the secrets.
     pub(super) fn resolve(&self) -> Result<(Vec<String>, ConnectOptions), NatsOptionsError> {
         let mut problems = Vec::new();

@@ -116,7 +116,7 @@ impl Watcher {
                     }
                 }
                 _ = catch_up.tick() => for part in &mut parts {
-                    self.read_on(part).await?;
+                    self.catch_up(part).await?;
                 },
                 _ = epoch.changed() => return Err(End::Again("reconnected".into())),
             }
@@ -125,22 +125,17 @@ impl Watcher {
 
     /// Returns once there is a bucket: the controller makes it, agents wait for it.
     async fn wait_for_bucket(&mut self, filter: &str) -> Result<(), End> {
-        match bucket::next(&self.connection, filter, 1).await {
-            Ok(_) => {
-                self.waiting = false;
-                Ok(())
-            }
-            Err(BusError::NoAnswer(_)) if self.role == Role::Controller => {
-                Ok(bucket::create(&self.connection).await?)
-            }
-            Err(error) => {
-                if !self.waiting {
-                    info!("waiting for the desired state on NATS: {error}");
-                    self.waiting = true;
-                }
-                Err(error.into())
-            }
+        let there = match self.role {
+            Role::Controller => bucket::create(&self.connection).await,
+            Role::Agent(_) => bucket::probe(&self.connection, filter).await,
+        };
+        if let Err(error) = &there
+            && !self.waiting
+        {
+            info!("waiting for the desired state on NATS: {error}");
         }
+        self.waiting = there.is_err();
+        Ok(there?)
     }
 
     /// Tells what is stored after `part.known`.
@@ -153,6 +148,15 @@ impl Watcher {
             self.tell_entry(entry).await?;
         }
         Ok(())
+    }
+
+    /// Tells what is stored after `part.known`, in a bucket that must still be the same: what was last known there is
+    /// there, or something newer.
+    async fn catch_up(&mut self, part: &mut Part) -> Result<(), End> {
+        if part.known > 0 && bucket::next(&self.connection, &part.filter, part.known).await?.is_none() {
+            return Err(End::Again("the bucket was made anew".into()));
+        }
+        self.read_on(part).await
     }
 
     async fn tell_entry(&mut self, entry: Entry) -> Result<(), End> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Read;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -148,6 +148,12 @@ pub fn secret(text: &str) -> Result<Secret, String> {
     }
 }
 
+/// A file that holds a secret, to be read by whoever uses it.
+pub fn secret_file(text: &str) -> Result<PathBuf, String> {
+    secret(text)?;
+    path(text)
+}
+
 /// An address and port to listen on.
 pub fn listen(text: &str) -> Result<SocketAddr, String> {
     let wrong = || {
@@ -190,28 +196,6 @@ pub fn server(text: &str) -> Result<http::Uri, String> {
     }
 }
 
-/// Whether a URL's host is this machine itself.
-pub fn is_loopback(host: &str) -> bool {
-    let address: Result<IpAddr, _> = host.trim_matches(['[', ']']).parse();
-    address.map_or(host.eq_ignore_ascii_case("localhost"), |a| a.is_loopback())
-}
-
-/// The engine's address: `unix:///path` or `tcp://host:port`.
-pub fn docker_host(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    let wrong =
-        || format!("{} is not an engine: give unix:///path/to/docker.sock or tcp://host:port", quoted(text));
-    let right = match text.split_once("://") {
-        Some(("unix", path)) => path.starts_with('/') && path.len() > 1,
-        Some(("tcp" | "http", rest)) => {
-            let authority: Result<http::uri::Authority, _> = rest.trim_end_matches('/').parse();
-            authority.is_ok_and(|a| !a.host().is_empty() && a.port_u16().is_some())
-        }
-        _ => false,
-    };
-    if right { Ok(text.to_owned()) } else { Err(wrong()) }
-}
-
 /// A name the server is reached by: a host name or address, without port.
 pub fn allowed_host(text: &str) -> Result<String, String> {
     let name = text.trim();
@@ -246,35 +230,13 @@ mod tests {
         for bad in ["x", "ftp://x", "http://u:p@x", "http://x/path", ""] {
             assert!(server(bad).is_err(), "{bad:?} was taken");
         }
-        assert!(
-            docker_host("unix:///var/run/docker.sock").is_ok() && docker_host("tcp://10.0.0.1:2375").is_ok()
-        );
-        for bad in ["ssh://host", "unix://relative", "tcp://host", ""] {
-            assert!(docker_host(bad).is_err(), "{bad:?} was taken");
-        }
-    }
-
-    #[test]
-    fn a_secret_is_one_line_and_never_shown() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("s");
-        std::fs::write(&file, "hunter2\n").unwrap();
-        let read = secret(file.to_str().unwrap()).unwrap();
-        assert_eq!(read.expose(), "hunter2");
-        assert!(!format!("{read:?}").contains("hunter2"));
-        for bad in ["", "\n", "a\nb\n"] {
-            std::fs::write(&file, bad).unwrap();
-            let error = secret(file.to_str().unwrap()).unwrap_err();
-            assert!(error.contains("one line"), "{error}");
-        }
-        assert!(secret("/nonexistent").unwrap_err().contains("cannot be read"));
     }
 
     proptest::proptest! {
         #[test]
         fn no_text_panics(text in ".*") {
             let _ = (switch(&text), size(&text), listen(&text), nats_servers(&text), server(&text));
-            let _ = (docker_host(&text), allowed_host(&text), count(1..=5)(&text), span(millis(1, 5))(&text));
+            let _ = (allowed_host(&text), count(1..=5)(&text), span(millis(1, 5))(&text));
         }
     }
 }

@@ -254,7 +254,7 @@ mod tests {
     }
 
     fn interval_ms(args: &[&str], env: &[(&str, &str)], file: Option<&Path>) -> u128 {
-        agent::config(resolver(agent::command(), args, env, file)).unwrap().agent.checks.interval.as_millis()
+        agent::config(resolver(agent::command(), args, env, file)).unwrap().agent.interval.as_millis()
     }
 
     #[test]
@@ -279,7 +279,7 @@ mod tests {
         let dry = [("DOCKHEALTH_DRY_RUN", "yes")];
         let config =
             up::config(resolver(up::command(), &["--monitor-all=false"], &dry, Some(file.path()))).unwrap();
-        assert!(!config.agent.healing.monitor_all && config.agent.dry_run);
+        assert!(!config.agent.policy.monitor_all && config.agent.policy.dry_run);
         assert_eq!(config.controller.allowed_hosts, ["a.example", "b.example"]);
         assert!((config.controller.threshold.percent() - 12.5).abs() < 1e-9);
         let args = ["--allowed-host", "x", "--allowed-host", "y,z"];
@@ -292,7 +292,7 @@ mod tests {
         let both = [("DOCKER_HOST", "tcp://a:2375"), ("DOCKHEALTH_DOCKER_HOST", "tcp://b:2375")];
         for (env, expected) in [(&both[..1], "tcp://a:2375"), (&both[..], "tcp://b:2375")] {
             let config = agent::config(resolver(agent::command(), &[], env, None)).unwrap();
-            assert_eq!(config.agent.docker_host, expected);
+            assert_eq!(config.agent.docker_host.to_string(), expected);
         }
     }
 

@@ -108,6 +108,14 @@ impl FakeEngine {
         world.emit(&id, &format!("health_status: {status}"), &[]);
     }
 
+    /// Someone connects it to a further network; its addresses are new ones.
+    pub fn join(&self, name: &str, network: &str, endpoint: &Value) {
+        let mut world = self.world();
+        let id = id_of(&mut world, name);
+        world.find(name).expect("just found").networks.insert(network.to_owned(), endpoint.clone());
+        world.attach(&id);
+    }
+
     /// Its networks are disconnected and connected anew, with other addresses.
     pub fn readdress(&self, name: &str) {
         let mut world = self.world();

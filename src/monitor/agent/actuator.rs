@@ -3,14 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use async_trait::async_trait;
+use tokio::time::{Instant, sleep};
 
 use super::watcher::Refresher;
 use super::{AgentParts, AgentSettings};
-use crate::docker::{ContainerBuilder, EngineError};
-use crate::model::{ActionKind, ActionOutcome, JournalEntry, Timestamp};
+use crate::docker::recreate::{
+    JournalError, RecreateError, RecreateOrder, RecreateStep, StepError, StepJournal, recreate, sweep,
+};
+use crate::docker::{AnonymousVolumes, ContainerBuilder, EngineError};
+use crate::model::{ActionKind, ActionOutcome, JournalEntry, OperationId, Timestamp};
 use crate::monitor::decide::{Action, ActionResult, Input};
 use crate::store::{AgentDb, StoreError};
+
+/// Between two attempts to set right what a recreate left half done.
+const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Carries out actions; each clone does one.
 #[derive(Clone)]
@@ -18,6 +25,7 @@ pub(super) struct Actuator {
     builder: Arc<dyn ContainerBuilder>,
     db: AgentDb,
     stop_timeout: Option<Duration>,
+    volumes: AnonymousVolumes,
     refresher: Refresher,
 }
 
@@ -27,6 +35,8 @@ impl Actuator {
             builder: parts.builder.clone(),
             db: parts.db.clone(),
             stop_timeout: settings.stop_timeout,
+            // "Remove" refuses containers that have anonymous volumes: nothing of theirs is ever removed.
+            volumes: settings.anonymous_volumes.unwrap_or(AnonymousVolumes::Remove),
             refresher,
         }
     }
@@ -38,9 +48,8 @@ impl Actuator {
         log_if_failed(&journaled);
         let done = match action.kind {
             ActionKind::Start => self.builder.start(&action.id).await,
-            ActionKind::Restart | ActionKind::Recreate => {
-                self.builder.restart(&action.id, self.stop_timeout).await
-            }
+            ActionKind::Restart => self.builder.restart(&action.id, self.stop_timeout).await,
+            ActionKind::Recreate => self.recreate(&action).await,
         };
         let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (outcome, result) = match done {
@@ -49,6 +58,66 @@ impl Actuator {
         };
         log_if_failed(&self.db.finish(action.op.clone(), outcome, Timestamp::now()).await);
         self.refresher.refresh(action.id, Input::Acted(action.op, result)).await;
+    }
+}
+
+impl Actuator {
+    /// Destroys and creates anew; what cannot be made again as it is, is restarted instead.
+    async fn recreate(&self, action: &Action) -> Result<(), EngineError> {
+        let journal = Journal { db: &self.db };
+        let order = RecreateOrder { op: action.op.clone(), id: action.id.clone(), volumes: self.volumes };
+        match recreate(self.builder.as_ref(), &journal, &order).await {
+            Ok(_) => Ok(()),
+            Err(RecreateError::Refused(why)) => {
+                tracing::warn!(container = %action.name, %why, "not recreated, restarted instead");
+                self.builder.restart(&action.id, self.stop_timeout).await
+            }
+            Err(RecreateError::Engine(error)) => Err(error),
+            Err(RecreateError::Undone { cause: StepError::Engine(error), .. }) => Err(error),
+            Err(error @ RecreateError::Undone { .. }) => Err(EngineError::Refused(error.to_string())),
+            Err(error @ RecreateError::Unsettled { .. }) => {
+                tracing::error!(container = %action.name, %error, "trying again to set it right");
+                settle(self.builder.as_ref(), &self.db, &action.op).await;
+                Err(EngineError::Refused(error.to_string()))
+            }
+        }
+    }
+}
+
+/// Finishes or undoes a half-done recreate, however often the engine refuses meanwhile.
+pub(super) async fn settle(builder: &dyn ContainerBuilder, db: &AgentDb, op: &OperationId) {
+    while let Some(step) = last_step(db, op).await {
+        for (step, settled) in sweep(builder, vec![step]).await {
+            match settled {
+                Ok(settled) => {
+                    tracing::info!(container = %step.name, ?settled, "a half-done recreate was set right");
+                    let outcome = ActionOutcome::Failed("it was cut in two and set right later".to_owned());
+                    log_if_failed(&db.finish(op.clone(), outcome, Timestamp::now()).await);
+                    return;
+                }
+                Err(error) => tracing::debug!(container = %step.name, %error, "not set right yet"),
+            }
+        }
+        sleep(SETTLE_AGAIN).await;
+    }
+}
+
+/// The last step of an unfinished recreate; `None`: nothing is left to be set right.
+async fn last_step(db: &AgentDb, op: &OperationId) -> Option<RecreateStep> {
+    let unfinished = db.unfinished().await.ok()?;
+    let entry = unfinished.into_iter().find(|entry| entry.op == *op)?;
+    serde_json::from_value(entry.step?).ok()
+}
+
+struct Journal<'a> {
+    db: &'a AgentDb,
+}
+
+#[async_trait]
+impl StepJournal for Journal<'_> {
+    async fn record(&self, step: &RecreateStep) -> Result<(), JournalError> {
+        let json = serde_json::to_value(step).map_err(|error| JournalError(error.to_string()))?;
+        self.db.record_step(step.op.clone(), json).await.map_err(|error| JournalError(error.to_string()))
     }
 }
 

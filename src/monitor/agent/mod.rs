@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -45,6 +46,9 @@ pub use watcher::RECONCILE_EVERY;
 
 /// What waits for the owner at most; whoever sends more waits.
 const INBOX: usize = 256;
+
+/// How long actions under way are waited for at the end.
+const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// How an agent works, beside its policy.
 #[derive(Debug, Clone)]
@@ -98,16 +102,23 @@ enum Message {
     Ask(AgentCommand, oneshot::Sender<AgentReply>),
 }
 
-/// Asks the owner.
+/// Asks the owner, and the database what the owner does not know.
 #[derive(Clone)]
-struct Asker(mpsc::Sender<Message>);
+struct Asker {
+    owner: mpsc::Sender<Message>,
+    db: AgentDb,
+}
 
 impl Asker {
     /// The answer; `None` when the agent is ending.
     async fn ask(&self, command: AgentCommand) -> Option<AgentReply> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Message::Ask(command, answer)).await.ok()?;
-        answered.await.ok()
+        self.owner.send(Message::Ask(command, answer)).await.ok()?;
+        let mut reply = answered.await.ok()?;
+        if let AgentReply::Report(report) = &mut reply {
+            report.outbox = self.db.outbox_len().await.ok();
+        }
+        Some(reply)
     }
 }
 
@@ -120,18 +131,22 @@ pub async fn run(
     let clock = clock::Clock::start();
     let unfinished = parts.db.unfinished().await?;
     let memory = recall(&parts.db, &settings.policy).await?;
-    for entry in unfinished.iter().filter(|entry| entry.kind != ActionKind::Recreate) {
+    // What was recreated is set right step by step when the engine answers; the rest the engine did, or not.
+    let (half_done, cut_off): (Vec<_>, Vec<_>) =
+        unfinished.into_iter().partition(|entry| entry.kind == ActionKind::Recreate && entry.step.is_some());
+    for entry in cut_off {
         let outcome = ActionOutcome::Failed("the agent ended before it was through".to_owned());
-        parts.db.finish(entry.op.clone(), outcome, Timestamp::now()).await?;
+        parts.db.finish(entry.op, outcome, Timestamp::now()).await?;
     }
+    let half_done = half_done.into_iter().map(|entry| entry.op).collect();
     let desired = parts.db.load_desired().await?;
     let tracker = TaskTracker::new();
     let (inbox, messages) = mpsc::channel(INBOX);
-    let asker = Asker(inbox.clone());
+    let asker = Asker { owner: inbox.clone(), db: parts.db.clone() };
     let (keeper, outbox_grew) = keeper::spawn(&tracker, &parts.db, &settings.host);
 
     outbox::spawn(&tracker, &parts, &settings.host, outbox_grew, &shutdown);
-    let refresher = watcher::spawn(&tracker, &parts, unfinished, inbox.clone(), keeper.clone(), &shutdown);
+    let refresher = watcher::spawn(&tracker, &parts, half_done, inbox.clone(), keeper.clone(), &shutdown);
     desired::spawn(&tracker, &parts.bus, desired.clone(), inbox.clone(), keeper.clone(), &shutdown);
     let changed = reporter::spawn(&tracker, &parts.bus, &settings, asker.clone(), &shutdown);
     if let Some(path) = &settings.socket {
@@ -147,7 +162,9 @@ pub async fn run(
     );
     owner.run(desired, local_freeze, messages, &shutdown).await;
     tracker.close();
-    tracker.wait().await;
+    if timeout(END_WITHIN, tracker.wait()).await.is_err() {
+        tracing::warn!("an action was still under way; the journal has it for the next start");
+    }
     Ok(())
 }
 

@@ -290,6 +290,7 @@ impl Owner {
             dry_run: self.settings.policy.dry_run,
             threshold: self.state.threshold_in_force(),
             desired_synced: self.desired_synced,
+            outbox: None,
             containers: self.state.reports(now),
         }
     }

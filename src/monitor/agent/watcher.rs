@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::keeper::{self, Keep, Keeper};
-use super::{AgentParts, Message};
+use super::{AgentParts, Message, actuator};
 use crate::docker::{ContainerAction, ContainerSource, EngineError, EngineEvent};
-use crate::model::{ContainerId, JournalEntry, Timestamp};
+use crate::model::{ContainerId, OperationId, Timestamp};
 use crate::monitor::decide::{Input, Sign, SignKind};
 
 /// Between two full lists, which mend whatever an event stream may have lost.
@@ -43,7 +43,7 @@ impl Refresher {
 pub(super) fn spawn(
     tracker: &TaskTracker,
     parts: &AgentParts,
-    unfinished: Vec<JournalEntry>,
+    unfinished: Vec<OperationId>,
     inbox: mpsc::Sender<Message>,
     keeper: Keeper,
     shutdown: &CancellationToken,
@@ -52,7 +52,7 @@ pub(super) fn spawn(
     let (parts, shutdown) = (parts.clone(), shutdown.clone());
     tracker.spawn(async move {
         let last_event = keeper::last_engine_event(&parts.db).await;
-        let watcher = Watcher { parts, inbox, keeper, requests, last_event };
+        let watcher = Watcher { parts, unfinished, inbox, keeper, requests, last_event };
         tokio::select! {
             _ = watcher.run() => {}
             () = shutdown.cancelled() => {}
@@ -63,6 +63,8 @@ pub(super) fn spawn(
 
 struct Watcher {
     parts: AgentParts,
+    /// Recreates of an earlier process that were not through.
+    unfinished: Vec<OperationId>,
     inbox: mpsc::Sender<Message>,
     keeper: Keeper,
     requests: mpsc::Receiver<Refresh>,
@@ -131,6 +133,9 @@ impl Watcher {
         let source = self.parts.source.clone();
         let info = source.info().await?;
         let mut events = source.events(self.last_event).await?;
+        for op in std::mem::take(&mut self.unfinished) {
+            actuator::settle(self.parts.builder.as_ref(), &self.parts.db, &op).await;
+        }
         let all = source.list().await?;
         let ids = all.iter().map(|facts| facts.id.clone()).collect();
         // What the engine told of the time before is here by now; what comes later is treated as it comes.

@@ -43,7 +43,7 @@ impl fmt::Display for Listing {
             Self::TakenOff => "not monitored: an administrator took it off the list",
             Self::LabelledOff => "not monitored: its label dockhealth.monitor=false asks not to be",
             Self::Unlisted => "not monitored: nothing lists it",
-            Self::Own => "not monitored: it is a part of dockhealth itself",
+            Self::Own => "not monitored: it is a part of dockhealth itself, or being replaced by it",
             Self::Disputed => "not monitored by label while two agents claim this host",
         })
     }
@@ -63,6 +63,7 @@ pub struct OwnContainers {
 impl OwnContainers {
     fn holds(&self, facts: &ContainerFacts) -> bool {
         facts.role().is_some()
+            || facts.name.is_aside()
             || self.ids.contains(&facts.id)
             || facts.published.iter().any(|(host_port, _)| self.broker_ports.contains(host_port))
             || facts.addresses().iter().any(|address| self.broker_addresses.contains(address))

@@ -256,7 +256,7 @@ mod tests {
             db.begin(entry_at("last", 100 * day)).await.unwrap();
             let all = ops(db.journal_since(Timestamp::from_millis(0)).await.unwrap());
             assert_eq!(
-                all.len() as i64,
+                i64::try_from(all.len()).unwrap(),
                 KEPT_ROWS + 2,
                 "the newest, and the unfinished \"open\" and \"new\""
             );

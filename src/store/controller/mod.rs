@@ -42,6 +42,7 @@ static LAYOUT: Layout = Layout {
             opened_at INTEGER NOT NULL, closed_at INTEGER, events INTEGER NOT NULL, reason TEXT NOT NULL
         ) STRICT;
         CREATE UNIQUE INDEX incidents_open ON incidents (host, kind, subject) WHERE closed_at IS NULL;
+        CREATE INDEX incidents_still_open ON incidents (n) WHERE closed_at IS NULL;
         CREATE INDEX incidents_host ON incidents (host, n);
         CREATE TABLE tokens (
             id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, scope TEXT NOT NULL,

@@ -1,6 +1,6 @@
 //! What the tests share: a lab of containers on the real engine, and waiting with a deadline.
 
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
 pub(crate) mod nats;
 

@@ -1,0 +1,12 @@
+//! Speaking to a running dockhealth: to the controller over its REST interface, to this machine's agent over its
+//! unix socket.
+
+mod api;
+mod local;
+mod sse;
+mod view;
+
+pub use api::{Answer, Api, ApiError, ApiOptions, Method, is_loopback};
+pub use local::{AgentSocket, LocalError};
+pub use sse::{SseEvent, SseReader};
+pub use view::{AgentView, ContainerView, DetailsView, EngineView, HostView, TokenView};

@@ -1,0 +1,113 @@
+//! What the command line shows of the API's answers. Only those fields are read, and words of closed sets stay
+//! text, so that controllers of other versions are understood.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{CheckRecord, ContainerName, Event, Freeze, HostName, Timestamp};
+
+/// One container.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContainerView {
+    /// Its host.
+    pub hostname: HostName,
+    /// Its name there.
+    pub name: ContainerName,
+    /// What the engine says it is doing.
+    pub status: String,
+    /// Whether it is on the list.
+    pub monitored: bool,
+    /// How it is.
+    pub health: String,
+    /// Loss of its last check, percent.
+    pub loss_percent: Option<f64>,
+    /// Round trip of its last check, milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Restarts by dockhealth.
+    pub restarts: Option<u64>,
+    /// Its image.
+    #[serde(default)]
+    pub image: String,
+    /// Why it is what it is.
+    #[serde(default)]
+    pub reason: String,
+    /// Whether its host did not answer.
+    #[serde(default)]
+    pub stale: bool,
+}
+
+/// One container with all that explains it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct DetailsView {
+    /// The container.
+    pub container: ContainerView,
+    /// The threshold that holds for it, percent.
+    pub threshold: Option<f64>,
+    /// Why it is on the list or not.
+    pub monitored_by: Option<String>,
+    /// Its last checks, newest last.
+    #[serde(default)]
+    pub checks: Vec<CheckRecord>,
+    /// What was decided and done, newest last.
+    #[serde(default)]
+    pub events: Vec<Event>,
+    /// What keeps it from being healed.
+    #[serde(default)]
+    pub brakes: Vec<String>,
+}
+
+/// One host.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct HostView {
+    /// Its name.
+    pub hostname: HostName,
+    /// `live` or `silent`.
+    pub presence: String,
+    /// When it last spoke.
+    pub last_seen: Timestamp,
+    /// Who else claims its identity.
+    pub conflict: Option<String>,
+    /// What its agent last said.
+    pub agent: Option<AgentView>,
+}
+
+/// The agent of a host.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct AgentView {
+    /// Its version.
+    pub version: String,
+    /// Its engine.
+    pub engine: EngineView,
+    /// The freeze that holds there.
+    pub freeze: Option<Freeze>,
+    /// Whether it only observes.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// How many containers it has.
+    pub containers: u64,
+    /// How many of them are monitored.
+    pub monitored: u64,
+    /// How many of those are not well.
+    pub failing: u64,
+}
+
+/// The engine of a host.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct EngineView {
+    /// `reachable` or `unreachable`.
+    pub status: String,
+    /// Its version.
+    pub version: Option<String>,
+}
+
+/// One access token; never the secret.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct TokenView {
+    /// Names it when it is revoked.
+    pub id: u64,
+    /// What it is for.
+    pub name: String,
+    /// `read` or `write`.
+    pub scope: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}

@@ -1,0 +1,56 @@
+//! `dockhealth incidents`: spans of time in which something was wrong.
+
+use clap::{ArgMatches, Command};
+use serde_json::Value;
+
+use super::output::{Table, note, print_json, time};
+use super::reach::{self, Reach};
+use super::settings::{Resolver, Setting, with_settings};
+use super::{Failure, options};
+use crate::model::Incident;
+
+const OPEN: Setting = Setting::switch().flag_only().called("open", "Options", "Only those that are not over");
+
+/// Its arguments.
+pub(super) fn command() -> Command {
+    let own = &[&OPEN, &options::JSON][..];
+    let groups: Vec<_> = std::iter::once(own).chain(reach::SETTINGS.iter().copied()).collect();
+    with_settings(Command::new("incidents").about("List what was or is wrong, and for how long"), &groups)
+}
+
+/// Lists them.
+pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let mut r = Resolver::new(matches);
+    let reach = Reach::resolve(&mut r);
+    let (open, json) = (r.switch(&OPEN), r.switch(&options::JSON));
+    r.finish(())?;
+    let mut values: Vec<Value> = reach.api()?.get("/incidents")?;
+    if open {
+        values.retain(|incident| incident["closed_at"].is_null());
+    }
+    if json {
+        return print_json(&values);
+    }
+    let incidents: Vec<Incident> = serde_json::from_value(Value::Array(values))
+        .map_err(|error| Failure::Failed(format!("the incidents cannot be read: {error}")))?;
+    if incidents.is_empty() {
+        note("no incidents");
+        return Ok(());
+    }
+    let mut table = Table::new(&["OPENED", "CLOSED", "HOST", "WHAT", "EVENTS", "REASON"]);
+    for incident in incidents {
+        let container = incident.container.map(|container| format!("container {container}"));
+        let network = incident.network.map(|network| format!("network {network}"));
+        let kind =
+            || serde_json::to_value(incident.kind).ok().and_then(|kind| Some(kind.as_str()?.to_owned()));
+        table.row([
+            time(incident.opened_at),
+            incident.closed_at.map_or_else(|| "open".into(), time),
+            incident.host.to_string(),
+            container.or(network).or_else(kind).unwrap_or_default(),
+            incident.events.to_string(),
+            incident.reason,
+        ]);
+    }
+    table.print()
+}

@@ -1,0 +1,88 @@
+//! What the controller is told.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::http::TlsFiles;
+use crate::model::{HostName, Threshold};
+
+/// Whether plain HTTP may be spoken beyond this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InsecureHttp {
+    /// It may not: TLS is needed there.
+    Refused,
+    /// The administrator said that it may (`--insecure-http`).
+    Allowed,
+}
+
+/// What the controller is told.
+#[derive(Debug, Clone)]
+pub struct ControllerConfig {
+    /// The name that events about no host in particular carry: this machine's.
+    pub name: HostName,
+    /// The fleet's threshold until one is stored.
+    pub default_threshold: Threshold,
+    /// How long a list waits for the hosts' answers.
+    pub response_window: Duration,
+    /// Names that this server answers to besides loopback ones and its own address.
+    pub allowed_hosts: Vec<String>,
+    /// The server's certificate and key; `None`: plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// Whether plain HTTP may be spoken beyond this machine.
+    pub insecure_http: InsecureHttp,
+    /// Where the first token is written.
+    pub data_dir: PathBuf,
+}
+
+impl ControllerConfig {
+    /// The defaults: threshold 50 %, lists wait 4 s, plain HTTP on this machine only.
+    pub fn new(name: HostName, data_dir: PathBuf) -> Self {
+        Self {
+            name,
+            default_threshold: Threshold::default(),
+            response_window: Duration::from_secs(4),
+            allowed_hosts: Vec::new(),
+            tls: None,
+            insecure_http: InsecureHttp::Refused,
+            data_dir,
+        }
+    }
+
+    /// Whether the controller may listen on `address` with this configuration.
+    pub fn check_listen(&self, address: SocketAddr) -> Result<(), InsecureListen> {
+        let safe = address.ip().to_canonical().is_loopback()
+            || self.tls.is_some()
+            || self.insecure_http == InsecureHttp::Allowed;
+        if safe { Ok(()) } else { Err(InsecureListen(address)) }
+    }
+}
+
+/// Tokens would cross the network in plain text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "listening on {0} without TLS would send tokens in plain text: give --tls-cert and --tls-key, listen on 127.0.0.1, \
+     or say --insecure-http where the network itself is trusted"
+)]
+pub struct InsecureListen(pub SocketAddr);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_this_machine_tls_is_needed_unless_waived() {
+        let plain = ControllerConfig::new("c".parse().unwrap(), PathBuf::new());
+        for local in ["127.0.0.1:1", "[::1]:1", "127.9.9.9:1"] {
+            assert_eq!(plain.check_listen(local.parse().unwrap()), Ok(()), "{local}");
+        }
+        let files = TlsFiles { cert: "c".into(), key: "k".into() };
+        let tls = ControllerConfig { tls: Some(files), ..plain.clone() };
+        let waived = ControllerConfig { insecure_http: InsecureHttp::Allowed, ..plain.clone() };
+        for beyond in ["0.0.0.0:1", "[::]:1", "192.0.2.1:1"] {
+            let address = beyond.parse().unwrap();
+            assert_eq!(plain.check_listen(address), Err(InsecureListen(address)), "{beyond}");
+            assert!(tls.check_listen(address).is_ok() && waived.check_listen(address).is_ok());
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What the controller counts, for `/metrics`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $help:literal;)*) => {
+        /// One thing that is counted.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Counter {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Counter {
+            /// Every counter.
+            pub(crate) const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// Its name in `/metrics`.
+            pub(crate) fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+
+            /// What it counts.
+            pub(crate) fn help(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $help,)*
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    Reports = "dockhealth_reports_total", "Host reports taken in, pushed and asked for.";
+    ReportsRefused = "dockhealth_reports_refused_total",
+        "Host reports refused: unreadable, for another host, or too many hosts.";
+    ListRounds = "dockhealth_list_rounds_total", "Rounds of asking every agent for its report.";
+    ListMissing = "dockhealth_list_missing_total", "Hosts that did not answer such a round in time.";
+    Batches = "dockhealth_outbox_batches_total", "Outbox batches stored and acknowledged.";
+    BatchesRefused = "dockhealth_outbox_batches_refused_total",
+        "Outbox batches not acknowledged: unreadable, for another host, or not stored.";
+    Events = "dockhealth_events_stored_total", "Events stored.";
+    EventsLost = "dockhealth_events_lost_total", "Events of the controller's own that could not be stored.";
+    StoreErrors = "dockhealth_store_errors_total", "Writes to the database that failed.";
+    Requests = "dockhealth_http_requests_total", "HTTP requests answered.";
+    RequestsRefused = "dockhealth_http_requests_refused_total", "HTTP requests answered with a problem.";
+    AcceptErrors = "dockhealth_http_accept_errors_total", "Connections that could not be accepted.";
+    TlsErrors = "dockhealth_http_tls_errors_total", "TLS handshakes that failed.";
+    StreamsLagged = "dockhealth_http_streams_lagged_total", "Times that a slow stream client missed updates.";
+}
+
+/// All counters of this process.
+#[derive(Debug)]
+pub(crate) struct Counters([AtomicU64; Counter::ALL.len()]);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl Counters {
+    /// Counts one.
+    pub(crate) fn count(&self, counter: Counter) {
+        self.add(counter, 1);
+    }
+
+    /// Counts `many`.
+    pub(crate) fn add(&self, counter: Counter, many: u64) {
+        self.0[counter as usize].fetch_add(many, Ordering::Relaxed);
+    }
+
+    /// How many there were.
+    pub(crate) fn get(&self, counter: Counter) -> u64 {
+        self.0[counter as usize].load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,434 @@
+//! The owner of the desired state: the only writer of the bucket.
+//!
+//! It follows the bucket by watching it, and merges each change into the entry that is there. A change of ours comes
+//! back over the watch later than it was made; until then what the watch says of that key is older than what is
+//! known, and is passed over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use serde_json::json;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::Update;
+use super::clock::Clock;
+use super::history::History;
+use crate::bus::{Bus, BusError, BusStatus, DesiredChange, DesiredUpdate};
+use crate::model::{
+    Actor, ContainerKey, DesiredEntry, DesiredKey, DesiredState, EventDraft, EventKind, Freeze, FreezeScope,
+    HostName, Threshold, Timestamp,
+};
+
+/// How many changes may wait for the one under way; a caller beyond that waits to hand its own over.
+const QUEUE: usize = 64;
+
+/// How long the bus may take to store an entry.
+const PUT_WITHIN: Duration = Duration::from_secs(5);
+
+/// The pause before the bucket is watched anew after the watch failed.
+const WATCH_AGAIN: Duration = Duration::from_secs(1);
+
+/// A change of one container's entry.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Edit {
+    /// Put it on the list.
+    Monitor,
+    /// Take it off the list, whatever label or `--monitor-all` say.
+    Unmonitor,
+    /// Give it a threshold of its own, or the fleet's again.
+    Threshold(Option<Threshold>),
+    /// Leave it alone until a time, or no longer.
+    Maintenance(Option<Timestamp>),
+}
+
+/// A change of what is wanted.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Change {
+    /// One container's entry.
+    Container(ContainerKey, Edit),
+    /// The fleet's threshold.
+    Threshold(Threshold),
+    /// A freeze, or its end.
+    Freeze(FreezeScope, Option<Freeze>),
+    /// All that was said of a host.
+    Forget(HostName),
+}
+
+/// What a change comes to: entries to write, and the event that records it. Empty when it is so already.
+#[derive(Debug, Default, PartialEq)]
+struct Plan {
+    puts: Vec<DesiredChange>,
+    event: Option<(Option<HostName>, EventDraft)>,
+}
+
+fn plan(state: &DesiredState, change: Change, caller: &str) -> Plan {
+    let said =
+        |kind, reason: String| EventDraft::new(kind, Actor::Operator, format!("{reason} (by {caller})"));
+    match change {
+        Change::Container(key, edit) => {
+            let before = state.containers.get(&key).cloned().unwrap_or_default();
+            let after = edited(before.clone(), edit);
+            if after == before {
+                return Plan::default();
+            }
+            let draft = match edit {
+                Edit::Monitor => said(EventKind::Monitored, format!("{} is monitored", key.name)),
+                Edit::Unmonitor => said(EventKind::Unmonitored, format!("{} is not monitored", key.name)),
+                Edit::Threshold(value) => {
+                    let text = value.map_or("the fleet's".to_owned(), |t| t.to_string());
+                    said(EventKind::ThresholdChanged, format!("the threshold of {} is {text}", key.name))
+                        .with(json!({"threshold": value, "before": before.threshold}))
+                }
+                Edit::Maintenance(until) => {
+                    let text = match until {
+                        Some(until) => format!("{} is in maintenance until {until}", key.name),
+                        None => format!("maintenance of {} ended", key.name),
+                    };
+                    said(EventKind::MaintenanceChanged, text).with(json!({"until": until}))
+                }
+            };
+            let event = Some((Some(key.host.clone()), draft.about(&key.name)));
+            let entry = (!after.is_empty()).then_some(after);
+            Plan { puts: vec![DesiredChange::Container(key, entry)], event }
+        }
+        Change::Threshold(value) if state.threshold == Some(value) => Plan::default(),
+        Change::Threshold(value) => {
+            let draft = said(EventKind::ThresholdChanged, format!("the fleet's threshold is {value}"))
+                .with(json!({"threshold": value, "before": state.threshold}));
+            Plan { puts: vec![DesiredChange::Threshold(Some(value))], event: Some((None, draft)) }
+        }
+        Change::Freeze(scope, freeze) => {
+            if state.freezes.get(&scope) == freeze.as_ref() {
+                return Plan::default();
+            }
+            let host = match &scope {
+                FreezeScope::All => None,
+                FreezeScope::Host(host) => Some(host.clone()),
+            };
+            let draft = match &freeze {
+                Some(Freeze { until: Some(until), .. }) => {
+                    said(EventKind::Frozen, format!("healing on {scope} is frozen until {until}"))
+                        .with(json!({"until": until}))
+                }
+                Some(_) => said(EventKind::Frozen, format!("healing on {scope} is frozen until lifted")),
+                None => said(EventKind::Unfrozen, format!("healing on {scope} goes on")),
+            };
+            Plan { puts: vec![DesiredChange::Freeze(scope, freeze)], event: Some((host, draft)) }
+        }
+        Change::Forget(host) => {
+            let containers = state.containers.keys().filter(|key| key.host == host).cloned();
+            let freeze = FreezeScope::Host(host.clone());
+            let freeze = state.freezes.contains_key(&freeze).then_some(DesiredKey::Freeze(freeze));
+            let keys = containers.map(DesiredKey::Container).chain(freeze);
+            let draft = said(
+                EventKind::HostForgotten,
+                format!("host {host} and what was wanted of it are forgotten"),
+            );
+            Plan { puts: keys.map(DesiredChange::removal).collect(), event: Some((Some(host), draft)) }
+        }
+    }
+}
+
+fn edited(mut entry: DesiredEntry, edit: Edit) -> DesiredEntry {
+    match edit {
+        Edit::Monitor => entry.monitored = Some(true),
+        Edit::Unmonitor => entry.monitored = Some(false),
+        Edit::Threshold(threshold) => entry.threshold = threshold,
+        Edit::Maintenance(until) => entry.maintenance_until = until,
+    }
+    entry
+}
+
+/// The desired state as this controller knows it, and its changes that the watch has not told yet.
+#[derive(Debug, Default)]
+struct Known {
+    state: DesiredState,
+    /// The state being told from its beginning.
+    telling: Option<DesiredState>,
+    ours: BTreeMap<DesiredKey, DesiredChange>,
+}
+
+impl Known {
+    /// Takes in what the watch says; gives the change when it is news.
+    fn hear(&mut self, update: DesiredUpdate) -> Option<DesiredChange> {
+        match update {
+            DesiredUpdate::Resync => {
+                self.telling = Some(DesiredState::default());
+                None
+            }
+            DesiredUpdate::Synced => {
+                if let Some(told) = self.telling.take() {
+                    self.state = told;
+                    for change in self.ours.values() {
+                        change.clone().apply(&mut self.state);
+                    }
+                }
+                None
+            }
+            DesiredUpdate::Change(change) => {
+                if let Some(ours) = self.ours.get(&change.key()) {
+                    if *ours == change {
+                        self.ours.remove(&change.key());
+                    } else if self.telling.is_none() {
+                        return None;
+                    }
+                }
+                if let Some(telling) = &mut self.telling {
+                    change.apply(telling);
+                    return None;
+                }
+                change.clone().apply(&mut self.state);
+                Some(change)
+            }
+        }
+    }
+
+    /// Takes in a change of ours that is stored.
+    fn wrote(&mut self, change: DesiredChange) {
+        change.clone().apply(&mut self.state);
+        self.ours.insert(change.key(), change);
+    }
+}
+
+/// Why a change was not made.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum ChangeError {
+    /// The desired state was not read from the bus yet.
+    #[error("what is wanted was not read from the bus yet")]
+    NotRead,
+    /// The bus did not store it.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// The controller is ending.
+    #[error("the controller is shutting down")]
+    Ending,
+}
+
+struct Command {
+    change: Change,
+    caller: String,
+    reply: oneshot::Sender<Result<(), ChangeError>>,
+}
+
+/// A handle of the desired state.
+#[derive(Clone)]
+pub(crate) struct Desired {
+    commands: mpsc::Sender<Command>,
+    state: watch::Receiver<Option<Arc<DesiredState>>>,
+    default_threshold: Threshold,
+}
+
+impl Desired {
+    /// The state; `None` until it was read from the bus.
+    pub(crate) fn state(&self) -> Option<Arc<DesiredState>> {
+        self.state.borrow().clone()
+    }
+
+    /// The fleet's threshold: the stored one, or `--threshold`.
+    pub(crate) fn threshold(&self) -> Option<Threshold> {
+        self.state().map(|state| state.threshold.unwrap_or(self.default_threshold))
+    }
+
+    /// Makes `change`; on return it is stored. `caller` is recorded.
+    pub(crate) async fn change(&self, change: Change, caller: &str) -> Result<(), ChangeError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command { change, caller: caller.to_owned(), reply };
+        self.commands.send(command).await.map_err(|_| ChangeError::Ending)?;
+        answer.await.map_err(|_| ChangeError::Ending)?
+    }
+}
+
+/// What the owner needs.
+pub(crate) struct DesiredParts {
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) history: History,
+    pub(crate) updates: broadcast::Sender<Update>,
+    pub(crate) clock: Clock,
+    pub(crate) default_threshold: Threshold,
+}
+
+/// Makes the handle and the owner's task, which ends with `shutdown`.
+pub(crate) fn desired(
+    parts: DesiredParts,
+    shutdown: CancellationToken,
+) -> (Desired, impl Future<Output = ()> + Send) {
+    let (commands, queue) = mpsc::channel(QUEUE);
+    let (publish, state) = watch::channel(None);
+    let handle = Desired { commands, state, default_threshold: parts.default_threshold };
+    let owner = Owner { parts, known: Known::default(), publish };
+    (handle, owner.run(queue, shutdown))
+}
+
+struct Owner {
+    parts: DesiredParts,
+    known: Known,
+    publish: watch::Sender<Option<Arc<DesiredState>>>,
+}
+
+impl Owner {
+    async fn run(mut self, mut queue: mpsc::Receiver<Command>, shutdown: CancellationToken) {
+        let mut watching = self.watch().await;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                update = next(&mut watching) => match update {
+                    Some(update) => self.hear(update),
+                    None => watching = self.watch().await,
+                },
+                Some(command) = queue.recv() => {
+                    let done = self.make(command.change, &command.caller).await;
+                    // The caller may have gone; the change stands.
+                    let _ = command.reply.send(done);
+                }
+            }
+        }
+    }
+
+    /// Watches the bucket; after a failure yields nothing, a moment later.
+    async fn watch(&mut self) -> Option<BoxStream<'static, DesiredUpdate>> {
+        match self.parts.bus.watch_desired().await {
+            Ok(stream) => {
+                self.known.telling = Some(DesiredState::default());
+                Some(stream)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the desired state cannot be watched yet");
+                None
+            }
+        }
+    }
+
+    fn hear(&mut self, update: DesiredUpdate) {
+        let told_all = update == DesiredUpdate::Synced;
+        if let Some(change) = self.known.hear(update) {
+            self.told(change);
+        } else if told_all {
+            self.publish.send_replace(Some(Arc::new(self.known.state.clone())));
+        }
+    }
+
+    fn told(&self, change: DesiredChange) {
+        self.publish.send_replace(Some(Arc::new(self.known.state.clone())));
+        // An error means that nobody follows the stream.
+        let _ = self.parts.updates.send(Update::Desired(change));
+    }
+
+    async fn make(&mut self, change: Change, caller: &str) -> Result<(), ChangeError> {
+        if let BusStatus::Disconnected(why) = &*self.parts.bus.status().borrow() {
+            return Err(BusError::Disconnected(why.clone()).into());
+        }
+        if self.publish.borrow().is_none() {
+            return Err(ChangeError::NotRead);
+        }
+        let Plan { puts, event } = plan(&self.known.state, change, caller);
+        for put in puts {
+            let stored = tokio::time::timeout(PUT_WITHIN, self.parts.bus.put_desired(put.clone())).await;
+            stored.unwrap_or_else(|_| Err(BusError::NoAnswer("the desired state's bucket".into())))?;
+            self.known.wrote(put.clone());
+            self.told(put);
+        }
+        if let Some((host, draft)) = event {
+            self.parts.history.record(host, draft, self.parts.clock.now().wall).await;
+        }
+        Ok(())
+    }
+}
+
+async fn next(watching: &mut Option<BoxStream<'static, DesiredUpdate>>) -> Option<DesiredUpdate> {
+    if let Some(stream) = watching {
+        return stream.next().await;
+    }
+    tokio::time::sleep(WATCH_AGAIN).await;
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> ContainerKey {
+        let (host, name) = text.split_once('/').unwrap();
+        ContainerKey { host: host.parse().unwrap(), name: name.parse().unwrap() }
+    }
+
+    fn monitored(text: &str, monitored: bool) -> DesiredChange {
+        let entry = DesiredEntry { monitored: Some(monitored), ..DesiredEntry::default() };
+        DesiredChange::Container(key(text), Some(entry))
+    }
+
+    #[test]
+    fn edits_merge_into_the_entry_and_are_recorded_once() {
+        let mut state = DesiredState::default();
+        let threshold = Threshold::new(10.0).unwrap();
+        let edits = [Edit::Monitor, Edit::Threshold(Some(threshold)), Edit::Monitor, Edit::Unmonitor];
+        let mut kinds = Vec::new();
+        for edit in edits {
+            let plan = plan(&state, Change::Container(key("a/web"), edit), "ops");
+            kinds.extend(plan.event.map(|(_, draft)| draft.kind));
+            plan.puts.into_iter().for_each(|put| put.apply(&mut state));
+        }
+        assert_eq!(kinds, [EventKind::Monitored, EventKind::ThresholdChanged, EventKind::Unmonitored]);
+        let entry = &state.containers[&key("a/web")];
+        assert_eq!((entry.monitored, entry.threshold), (Some(false), Some(threshold)));
+    }
+
+    #[test]
+    fn an_entry_that_says_nothing_is_removed() {
+        let mut state = DesiredState::default();
+        let until = Some(Timestamp::from_millis(9));
+        for maintenance in [until, None] {
+            let change = Change::Container(key("a/web"), Edit::Maintenance(maintenance));
+            plan(&state, change, "ops").puts.into_iter().for_each(|put| put.apply(&mut state));
+        }
+        assert_eq!(state, DesiredState::default());
+    }
+
+    #[test]
+    fn forgetting_a_host_removes_all_that_was_said_of_it_and_nothing_else() {
+        let mut state = DesiredState::default();
+        let freeze = Freeze { since: Timestamp::from_millis(0), until: None, by: "ops".into() };
+        for change in [
+            monitored("a/web", true),
+            monitored("a/db", false),
+            monitored("b/web", true),
+            DesiredChange::Freeze(FreezeScope::Host("a".parse().unwrap()), Some(freeze)),
+        ] {
+            change.apply(&mut state);
+        }
+        let plan = plan(&state, Change::Forget("a".parse().unwrap()), "ops");
+        assert_eq!(plan.puts.len(), 3);
+        plan.puts.into_iter().for_each(|put| put.apply(&mut state));
+        assert_eq!(DesiredChange::all_of(&state), [monitored("b/web", true)]);
+    }
+
+    #[test]
+    fn a_late_echo_never_undoes_a_newer_change_of_ours() {
+        let mut known = Known::default();
+        let (on, off) = (monitored("a/web", true), monitored("a/web", false));
+        known.wrote(on.clone());
+        known.wrote(off.clone());
+        assert_eq!(known.hear(DesiredUpdate::Change(on.clone())), None);
+        assert_eq!(known.state.containers[&key("a/web")].monitored, Some(false));
+        known.hear(DesiredUpdate::Change(off));
+        assert!(known.ours.is_empty());
+        assert_eq!(known.hear(DesiredUpdate::Change(on.clone())), Some(on));
+    }
+
+    #[test]
+    fn a_resync_replaces_the_state_but_not_what_we_just_wrote() {
+        let mut known = Known::default();
+        known.hear(DesiredUpdate::Change(monitored("gone/web", true)));
+        known.wrote(monitored("a/web", true));
+        for update in
+            [DesiredUpdate::Resync, DesiredUpdate::Change(monitored("b/web", true)), DesiredUpdate::Synced]
+        {
+            assert_eq!(known.hear(update), None);
+        }
+        let names: Vec<_> = known.state.containers.keys().map(ToString::to_string).collect();
+        assert_eq!(names, ["a/web", "b/web"]);
+    }
+}

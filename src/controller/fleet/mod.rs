@@ -1,0 +1,379 @@
+//! The owner of what is known of the fleet: hears every report, asks all agents for a list, tells who is silent.
+
+mod round;
+mod state;
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Update;
+use super::clock::Clock;
+use super::counters::{Counter, Counters};
+use super::history::History;
+use super::listen::listen;
+use crate::bus::{Bus, BusError, BusStatus, HostReport, Incoming, PROTOCOL_VERSION, Subject, decode};
+use crate::model::{HostName, IncidentKind, Timestamp};
+use crate::store::{ControllerDb, HostRow, IncidentQuery, MAX_LIMIT, StoreError};
+
+pub(crate) use round::Round;
+pub use state::Presence;
+use state::{FleetEvent, FleetState};
+pub(crate) use state::{FleetView, HostSnapshot, KnownHost};
+
+/// How many callers may wait to be heard; one beyond that waits to hand its question over.
+const QUEUE: usize = 256;
+
+/// How often silence is looked for.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How often a host's last word is stored: what a restart of the controller may forget of it.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+
+/// What a list came to.
+#[derive(Debug, Clone)]
+pub(crate) struct Listing {
+    /// Who was asked and who answered.
+    pub(crate) round: Round,
+    /// The fleet after it.
+    pub(crate) view: Arc<FleetView>,
+}
+
+enum Command {
+    List(oneshot::Sender<Result<Arc<Listing>, BusError>>),
+    Forget(HostName, oneshot::Sender<()>),
+}
+
+/// A handle of the fleet.
+#[derive(Clone)]
+pub(crate) struct Fleet {
+    commands: mpsc::Sender<Command>,
+    view: watch::Receiver<Arc<FleetView>>,
+}
+
+impl Fleet {
+    /// What is known now.
+    pub(crate) fn view(&self) -> Arc<FleetView> {
+        self.view.borrow().clone()
+    }
+
+    /// One host, by its name.
+    pub(crate) fn host(&self, name: &HostName) -> Option<Arc<HostSnapshot>> {
+        self.view.borrow().get(name).cloned()
+    }
+
+    /// Asks every live host; returns when all have answered or the response window has passed. Callers at the same
+    /// time share one round.
+    pub(crate) async fn list(&self) -> Result<Arc<Listing>, BusError> {
+        let ending = || BusError::Disconnected("the controller is shutting down".into());
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::List(reply)).await.map_err(|_| ending())?;
+        answer.await.map_err(|_| ending())?
+    }
+
+    /// Forgets a host. Should it speak again, it is a new one.
+    pub(crate) async fn forget(&self, host: HostName) {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(Command::Forget(host, reply)).await.is_ok() {
+            // An error means that the controller is ending.
+            let _ = answer.await;
+        }
+    }
+}
+
+/// What the owner needs.
+pub(crate) struct FleetParts {
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) db: ControllerDb,
+    pub(crate) history: History,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) updates: broadcast::Sender<Update>,
+    pub(crate) clock: Clock,
+    pub(crate) known: Vec<KnownHost>,
+    /// How long a list waits for answers.
+    pub(crate) window: Duration,
+}
+
+/// Makes the handle and the owner's task, which ends with `shutdown`.
+pub(crate) fn fleet(
+    parts: FleetParts,
+    shutdown: CancellationToken,
+) -> (Fleet, impl Future<Output = ()> + Send) {
+    let mut state = FleetState::default();
+    state.restore(parts.known.iter().cloned(), parts.clock.now());
+    let (commands, queue) = mpsc::channel(QUEUE);
+    let (publish, view) = watch::channel(Arc::new(state.view()));
+    let owner = Owner { parts, state, publish, asking: None, saved: Instant::now() };
+    (Fleet { commands, view }, owner.run(queue, shutdown))
+}
+
+struct Owner {
+    parts: FleetParts,
+    state: FleetState,
+    publish: watch::Sender<Arc<FleetView>>,
+    asking: Option<Asking>,
+    saved: Instant,
+}
+
+/// A round under way.
+struct Asking {
+    round: Round,
+    answers: BoxStream<'static, Bytes>,
+    until: Instant,
+    waiters: Vec<oneshot::Sender<Result<Arc<Listing>, BusError>>>,
+    /// Whether this process has asked nobody before.
+    at_start: bool,
+}
+
+impl Asking {
+    /// Whether there is no use in waiting longer. Right after the start, that nobody is known to be live does not
+    /// mean that nobody is.
+    fn is_done(&self) -> bool {
+        self.round.is_complete() && !(self.at_start && self.round.answered().is_empty())
+    }
+}
+
+impl Owner {
+    async fn run(mut self, mut queue: mpsc::Receiver<Command>, shutdown: CancellationToken) {
+        let mut reports = pin!(listen(self.parts.bus.clone(), Subject::AllReports));
+        let mut status = self.parts.bus.status();
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.greet().await;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                Some(message) = reports.next() => self.pushed(message).await,
+                answer = answer(&mut self.asking) => match answer {
+                    Some(payload) => self.answered(&payload).await,
+                    None => self.finish(),
+                },
+                Some(command) = queue.recv() => self.obey(command).await,
+                Ok(()) = status.changed() => {
+                    let hears = *status.borrow_and_update() == BusStatus::Connected;
+                    self.state.hearing(hears, self.parts.clock.now());
+                }
+                _ = ticks.tick() => self.tick().await,
+            }
+        }
+        self.save_all().await;
+    }
+
+    /// Asks who is there, so that a new controller need not wait for the next regular reports.
+    async fn greet(&mut self) {
+        if let Ok(answers) = self.ask().await {
+            let until = Instant::now() + self.parts.window;
+            let round = Round::new(self.state.live());
+            self.asking = Some(Asking { round, answers, until, waiters: Vec::new(), at_start: true });
+        }
+    }
+
+    async fn ask(&mut self) -> Result<BoxStream<'static, Bytes>, BusError> {
+        if let BusStatus::Disconnected(why) = &*self.parts.bus.status().borrow() {
+            return Err(BusError::Disconnected(why.clone()));
+        }
+        self.parts.counters.count(Counter::ListRounds);
+        let question = serde_json::json!({"v": PROTOCOL_VERSION}).to_string();
+        let window = self.parts.window;
+        let asked = self.parts.bus.request_many(&Subject::List, question.into(), window);
+        let late = || BusError::NoAnswer(Subject::List.to_string());
+        tokio::time::timeout(window, asked).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn pushed(&mut self, message: Incoming) {
+        let taken = match decode::<HostReport>(&message.payload) {
+            Ok(report) if message.subject.host() == Some(&report.host) => self.feed(report).await,
+            Ok(report) => Err(format!("a report of {} came on {}", report.host, message.subject)),
+            Err(error) => Err(format!("a report on {}: {error}", message.subject)),
+        };
+        self.refuse(taken);
+    }
+
+    async fn answered(&mut self, payload: &Bytes) {
+        let taken = match decode::<HostReport>(payload) {
+            Ok(report) => {
+                let host = report.host.clone();
+                let taken = self.feed(report).await;
+                if let (Ok(()), Some(asking)) = (&taken, &mut self.asking) {
+                    asking.round.answer(host);
+                }
+                taken
+            }
+            Err(error) => Err(format!("an answer to the list: {error}")),
+        };
+        self.refuse(taken);
+        if self.asking.as_ref().is_some_and(|asking| !asking.waiters.is_empty() && asking.is_done()) {
+            self.finish();
+        }
+    }
+
+    fn refuse(&self, taken: Result<(), String>) {
+        if let Err(why) = taken {
+            self.parts.counters.count(Counter::ReportsRefused);
+            tracing::debug!("a report was refused: {why}");
+        }
+    }
+
+    async fn feed(&mut self, report: HostReport) -> Result<(), String> {
+        let host = report.host.clone();
+        let before = self.state.host(&host).cloned();
+        let events = self
+            .state
+            .feed(Arc::new(report), self.parts.clock.now())
+            .map_err(|_| format!("host {host} is one too many: forget some with DELETE /hosts/NAME"))?;
+        self.parts.counters.count(Counter::Reports);
+        self.changed(events).await;
+        if before.is_none() {
+            self.save(&host).await;
+        }
+        let after = self.state.host(&host);
+        let containers = |seen: &Arc<HostSnapshot>| seen.report.as_ref().map(|r| r.containers.clone());
+        if let Some(after) = after.filter(|after| before.as_ref().and_then(containers) != containers(after)) {
+            // An error means that nobody follows the stream.
+            let _ = self.parts.updates.send(Update::Containers(after.clone()));
+        }
+        Ok(())
+    }
+
+    async fn tick(&mut self) {
+        let events = self.state.tick(self.parts.clock.now());
+        self.changed(events).await;
+        if self.saved.elapsed() >= SAVE_EVERY {
+            self.save_all().await;
+        }
+    }
+
+    /// Publishes the fleet as it is now, and what that gave rise to.
+    async fn changed(&mut self, events: Vec<FleetEvent>) {
+        let view = Arc::new(self.state.view());
+        let before = self.publish.send_replace(view.clone());
+        for (name, host) in view.iter() {
+            if before.get(name).is_none_or(|old| differs(old, host)) {
+                // An error means that nobody follows the stream.
+                let _ = self.parts.updates.send(Update::Host(host.clone()));
+            }
+        }
+        let wall = self.parts.clock.now().wall;
+        for FleetEvent { host, draft } in events {
+            self.save(&host).await;
+            self.parts.history.record(Some(host), draft, wall).await;
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::List(reply) => self.list(reply).await,
+            Command::Forget(host, reply) => {
+                self.state.forget(&host);
+                if let Some(asking) = &mut self.asking {
+                    asking.round.forget(&host);
+                }
+                self.publish.send_replace(Arc::new(self.state.view()));
+                let forgotten = self.parts.db.forget_host(&host).await;
+                if let Err(error) = self.parts.history.note(forgotten) {
+                    tracing::warn!(%host, %error, "the host's row could not be removed");
+                }
+                // The caller may have gone; the host is forgotten all the same.
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    async fn list(&mut self, reply: oneshot::Sender<Result<Arc<Listing>, BusError>>) {
+        if let Some(asking) = &mut self.asking {
+            asking.waiters.retain(|waiter| !waiter.is_closed());
+            asking.waiters.push(reply);
+        } else {
+            match self.ask().await {
+                Ok(answers) => {
+                    let until = Instant::now() + self.parts.window;
+                    let round = Round::new(self.state.live());
+                    self.asking =
+                        Some(Asking { round, answers, until, waiters: vec![reply], at_start: false });
+                }
+                Err(error) => drop(reply.send(Err(error))),
+            }
+        }
+        if self.asking.as_ref().is_some_and(Asking::is_done) {
+            self.finish();
+        }
+    }
+
+    /// Ends the round and answers its callers.
+    fn finish(&mut self) {
+        let Some(Asking { round, waiters, .. }) = self.asking.take() else { return };
+        self.parts.counters.add(Counter::ListMissing, round.missing().count() as u64);
+        let listing = Arc::new(Listing { round, view: self.publish.borrow().clone() });
+        for waiter in waiters {
+            // A caller that has gone needs no answer.
+            let _ = waiter.send(Ok(listing.clone()));
+        }
+    }
+
+    async fn save(&mut self, host: &HostName) {
+        let Some(seen) = self.state.host(host) else { return };
+        let Some(row) = row_of(seen) else { return };
+        // A failure is logged and shown by the history; the row is written again within a minute.
+        let _ = self.parts.history.note(self.parts.db.save_host(row).await);
+    }
+
+    async fn save_all(&mut self) {
+        self.saved = Instant::now();
+        for host in self.state.live() {
+            self.save(&host).await;
+        }
+    }
+}
+
+/// The row of a host that has spoken.
+fn row_of(seen: &HostSnapshot) -> Option<HostRow> {
+    let report = seen.report.as_deref()?;
+    Some(HostRow {
+        host: seen.name.clone(),
+        instance: report.instance.clone(),
+        engine_id: report.engine.id.clone(),
+        first_seen: seen.first_seen,
+        last_seen: seen.last_seen,
+        report: serde_json::to_value(report).expect("plain data becomes JSON"),
+    })
+}
+
+/// The hosts that earlier controller processes knew, and which of them were told to be silent.
+pub(crate) async fn known_hosts(db: &ControllerDb) -> Result<Vec<KnownHost>, StoreError> {
+    let query = IncidentQuery { open: Some(true), host: None, limit: MAX_LIMIT };
+    let open = db.incidents(query).await?;
+    let silent: BTreeSet<HostName> =
+        open.into_iter().filter(|i| i.kind == IncidentKind::Host).map(|i| i.host).collect();
+    let known = |row: HostRow| {
+        let presence = if silent.contains(&row.host) { Presence::Silent } else { Presence::Live };
+        let report = serde_json::from_value(row.report).ok().map(Arc::new);
+        KnownHost { name: row.host, first_seen: row.first_seen, last_seen: row.last_seen, presence, report }
+    };
+    Ok(db.hosts().await?.into_iter().map(known).collect())
+}
+
+/// The round's next answer; `None` when its time is over. Waits for ever when there is no round.
+async fn answer(asking: &mut Option<Asking>) -> Option<Bytes> {
+    match asking {
+        Some(asking) => tokio::time::timeout_at(asking.until, asking.answers.next()).await.ok().flatten(),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether a host changed in what the stream tells of it: more than the time of its last word.
+fn differs(old: &HostSnapshot, new: &HostSnapshot) -> bool {
+    let told = |seen: &HostSnapshot| {
+        let mut dto = super::http::dto::Host::new(seen);
+        dto.last_seen = Timestamp::from_millis(0);
+        dto
+    };
+    told(old) != told(new)
+}

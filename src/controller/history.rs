@@ -1,0 +1,90 @@
+//! The one way of events into the store, which then wakes those who follow.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::counters::{Counter, Counters};
+use crate::bus::{OutboxAck, OutboxBatch, PROTOCOL_VERSION};
+use crate::model::{EventDraft, HostName, Timestamp};
+use crate::store::{ControllerDb, StoreError};
+
+/// A handle of the stored events.
+#[derive(Clone)]
+pub(crate) struct History {
+    db: ControllerDb,
+    counters: Arc<Counters>,
+    /// Counts stored batches: followers read the store from their own cursor when it changes.
+    grew: Arc<watch::Sender<u64>>,
+    /// Why the last write failed; `None` when it did not.
+    fault: Arc<watch::Sender<Option<String>>>,
+    /// The name that events about no host in particular carry.
+    home: HostName,
+}
+
+impl History {
+    pub(crate) fn new(db: ControllerDb, counters: Arc<Counters>, home: HostName) -> Self {
+        let (grew, fault) = (watch::Sender::new(0), watch::Sender::new(None));
+        Self { db, counters, grew: Arc::new(grew), fault: Arc::new(fault), home }
+    }
+
+    /// Changes whenever events were stored.
+    pub(crate) fn follow(&self) -> watch::Receiver<u64> {
+        self.grew.subscribe()
+    }
+
+    /// Why the last write failed; `None` when it did not.
+    pub(crate) fn fault(&self) -> Option<String> {
+        self.fault.borrow().clone()
+    }
+
+    /// Stores an event of the controller's own. Where that fails the event is in the log alone, and counted.
+    pub(crate) async fn record(&self, host: Option<HostName>, draft: EventDraft, wall: Timestamp) {
+        let event = draft.stamp(host.as_ref().unwrap_or(&self.home), wall);
+        tracing::info!(host = %event.host, kind = %event.kind, "{}", event.reason);
+        let stored = self.db.append(vec![event]).await;
+        match self.note(stored) {
+            Ok(stored) => self.grown(stored.len()),
+            Err(_) => self.counters.count(Counter::EventsLost),
+        }
+    }
+
+    /// Stores a batch of an agent's outbox; what it gives may be sent as the acknowledgement.
+    pub(crate) async fn ingest(
+        &self,
+        batch: OutboxBatch,
+        received: Timestamp,
+    ) -> Result<OutboxAck, StoreError> {
+        let stored = self.db.ingest(batch, received).await;
+        let ingested = self.note(stored)?;
+        self.counters.count(Counter::Batches);
+        self.grown(ingested.stored.len());
+        Ok(OutboxAck { v: PROTOCOL_VERSION, seq: ingested.ack })
+    }
+
+    /// Notes how a write went: trouble is logged when it begins and when it ends, not each time.
+    pub(crate) fn note<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        let fault = result.as_ref().err().map(ToString::to_string);
+        if result.is_err() {
+            self.counters.count(Counter::StoreErrors);
+        }
+        self.fault.send_if_modified(|known| {
+            match (&known, &fault) {
+                (None, Some(why)) => tracing::error!("the store cannot be written: {why}"),
+                (Some(_), None) => tracing::info!("the store can be written again"),
+                _ => {}
+            }
+            let changed = *known != fault;
+            *known = fault;
+            changed
+        });
+        result
+    }
+
+    fn grown(&self, by: usize) {
+        if by > 0 {
+            self.counters.add(Counter::Events, by as u64);
+            self.grew.send_modify(|batches| *batches += 1);
+        }
+    }
+}

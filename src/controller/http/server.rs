@@ -1,0 +1,167 @@
+//! The listener: accepts, speaks TLS where configured, and hands each connection to the routes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::request::{Arrival, Link, Scheme};
+use super::tls::TlsReload;
+use super::{Api, routes};
+use crate::controller::counters::Counter;
+
+/// The most connections at once; further ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 512;
+
+/// How long a client may take to send a request's head, or to stay idle between two.
+const HEAD_WITHIN: Duration = Duration::from_secs(15);
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+
+/// After how long without acknowledgement of what was sent a connection is given up.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+
+/// The longest request head, bytes.
+const MAX_HEAD: usize = 32 * 1024;
+
+/// The longest pause after a failure to accept, e.g. for want of file descriptors.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long requests under way may take to end at shutdown.
+const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a server needs besides its routes.
+pub(crate) struct Gate {
+    pub(crate) listener: TcpListener,
+    pub(crate) tls: Option<TlsReload>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// Serves until shutdown, then lets requests under way end. Streams end by themselves at shutdown.
+pub(crate) async fn serve(gate: Gate, api: Arc<Api>) {
+    let Gate { listener, tls, shutdown } = gate;
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let tasks = TaskTracker::new();
+    let graceful = Arc::new(GracefulShutdown::new());
+    let mut pause = Duration::from_millis(10);
+    loop {
+        let next = accept(&listener, &connections);
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = next => accepted,
+        };
+        let (stream, permit) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                api.counters.count(Counter::AcceptErrors);
+                if pause >= LONGEST_PAUSE {
+                    tracing::warn!(%error, "connections cannot be accepted; trying on");
+                }
+                tokio::select! {
+                    () = shutdown.cancelled() => break,
+                    () = tokio::time::sleep(pause) => {}
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                continue;
+            }
+        };
+        pause = Duration::from_millis(10);
+        let connection = Connection { api: api.clone(), tls: tls.clone(), watcher: graceful.watcher() };
+        let ends = shutdown.clone();
+        tasks.spawn(async move {
+            if let Err(error) = connection.speak(stream, ends).await {
+                tracing::debug!("a connection ended: {error}");
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    let drained = async {
+        if let Some(graceful) = Arc::into_inner(graceful) {
+            graceful.shutdown().await;
+        }
+        tasks.close();
+        tasks.wait().await;
+    };
+    if tokio::time::timeout(DRAIN_WITHIN, drained).await.is_err() {
+        tracing::warn!("requests under way did not end within {} s", DRAIN_WITHIN.as_secs());
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    connections: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = connections.clone().acquire_owned().await.expect("the semaphore is never closed");
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, permit))
+}
+
+struct Connection {
+    api: Arc<Api>,
+    tls: Option<TlsReload>,
+    watcher: hyper_util::server::graceful::Watcher,
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+impl Connection {
+    async fn speak(self, stream: TcpStream, ends: CancellationToken) -> Result<(), Failure> {
+        let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+        give_up_on_the_dead(&stream)?;
+        let Some(tls) = &self.tls else {
+            return self.serve(stream, Link { peer, local, scheme: Scheme::Http }).await;
+        };
+        let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, tls.acceptor().accept(stream));
+        let Some(handshake) = ends.run_until_cancelled(handshake).await else { return Ok(()) };
+        match handshake {
+            Ok(Ok(stream)) => self.serve(stream, Link { peer, local, scheme: Scheme::Https }).await,
+            Ok(Err(error)) => {
+                self.api.counters.count(Counter::TlsErrors);
+                Err(format!("{peer}: TLS handshake: {error}").into())
+            }
+            Err(_) => {
+                self.api.counters.count(Counter::TlsErrors);
+                Err(format!("{peer}: TLS handshake took too long").into())
+            }
+        }
+    }
+
+    async fn serve<S>(self, stream: S, link: Link) -> Result<(), Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let routes = TowerToHyperService::new(warp::service(routes::filter(self.api)));
+        let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+            let uri = request.uri().clone();
+            request.extensions_mut().insert(Arrival { link, uri });
+            routes.call(request)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WITHIN)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(stream), service);
+        Ok(self.watcher.watch(connection).await?)
+    }
+}
+
+/// A client that is gone without a word must not hold its connection for ever.
+fn give_up_on_the_dead(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let every = TcpKeepalive::new().with_time(UNACKNOWLEDGED).with_interval(UNACKNOWLEDGED / 3);
+    socket.set_tcp_keepalive(&every)?;
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))
+}

@@ -1,0 +1,189 @@
+//! One stream of server-sent events: what happens, as it happens.
+//!
+//! Events are read from the store behind the client's own cursor, so none is lost or told twice, however slow it is or
+//! how often it comes back. What else is told (containers, hosts, desired state) is the present state, so a slow
+//! client may miss some and is told that it did: `event: lagged`.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use warp::Reply;
+use warp::sse::Event as Sse;
+
+use super::dto::{Container, DesiredNotice, Freshness, Host, HostContainers};
+use super::problem::Problem;
+use super::request::Request;
+use super::{Answer, Api};
+use crate::controller::Update;
+use crate::controller::counters::Counter;
+use crate::model::Event;
+use crate::store::{EventOrder, EventQuery, StoreError};
+
+/// How much one client may be behind before its own task waits for it.
+const BUFFER: usize = 64;
+
+/// How many events are read from the store at once.
+const PAGE: usize = 200;
+
+/// How often a comment is sent where there is nothing to tell, so that proxies keep the connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// After how long a client should come back.
+const RETRY: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Topic {
+    Events,
+    Containers,
+    Hosts,
+    Desired,
+}
+
+impl Topic {
+    const ALL: [Self; 4] = [Self::Events, Self::Containers, Self::Hosts, Self::Desired];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Containers => "containers",
+            Self::Hosts => "hosts",
+            Self::Desired => "desired",
+        }
+    }
+}
+
+/// Follow what happens.
+///
+/// Server-sent events named `event` (an Event, with `id` = its `seq`), `containers` (HostContainers), `host` (Host),
+/// `desired` (DesiredNotice) and `lagged` (`{"missed": n}`: read anew what you follow besides events). A client that
+/// comes back with `Last-Event-ID` gets every event since.
+#[utoipa::path(
+    get, path = "/api/v1/stream", tag = "history",
+    params(
+        ("topics" = Option<String>, Query, description = "Of events, containers, hosts, desired, separated by commas; all when absent"),
+        ("Last-Event-ID" = Option<u64>, Header, description = "The last event seen"),
+    ),
+    responses(
+        (status = 200, description = "The stream", body = String, content_type = "text/event-stream"),
+        (status = 503, description = "Too many clients follow already", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn stream(api: Arc<Api>, request: Request) -> Answer {
+    let topics = request.query.words("topics", &Topic::ALL, Topic::as_str)?;
+    let topics = topics.unwrap_or_else(|| Topic::ALL.to_vec());
+    let permit = api.streams.clone().try_acquire_owned().map_err(|_| {
+        Problem::unavailable(format!("{} clients follow the stream already", super::MAX_STREAMS))
+    })?;
+    // Followed before the cursor is read: nothing falls between.
+    let (updates, grew) = (api.updates.subscribe(), api.history.follow());
+    let cursor = match request.headers.get("last-event-id") {
+        Some(id) => id.to_str().ok().and_then(|id| id.trim().parse().ok()).ok_or_else(|| {
+            Problem::bad_request("the header Last-Event-ID must be the seq of an event, a whole number")
+        })?,
+        None => newest(&api).await?,
+    };
+    let (out, told) = mpsc::channel(BUFFER);
+    let follower = Follower { api, topics, cursor, updates, grew, out };
+    tokio::spawn(async move {
+        let shutdown = follower.api.shutdown.clone();
+        // Ends at once with the controller, and with the client.
+        shutdown.run_until_cancelled(follower.run()).await;
+        drop(permit);
+    });
+    let told = warp::sse::keep_alive().interval(KEEP_ALIVE).stream(ReceiverStream::new(told));
+    Ok(warp::sse::reply(told).into_response())
+}
+
+async fn newest(api: &Api) -> Result<u64, StoreError> {
+    let query = EventQuery { order: EventOrder::NewestFirst, limit: 1, ..EventQuery::default() };
+    Ok(api.db.events(query).await?.first().map_or(0, |event| event.seq))
+}
+
+/// The client has gone, or the store failed: the stream ends, and the client comes back.
+struct Ended;
+
+struct Follower {
+    api: Arc<Api>,
+    topics: Vec<Topic>,
+    cursor: u64,
+    updates: broadcast::Receiver<Update>,
+    grew: watch::Receiver<u64>,
+    out: mpsc::Sender<Result<Sse, Infallible>>,
+}
+
+impl Follower {
+    async fn run(mut self) {
+        // An error means that the client has gone.
+        let _ = self.follow().await;
+    }
+
+    async fn follow(&mut self) -> Result<(), Ended> {
+        self.out.send(Ok(Sse::default().comment("dockhealth").retry(RETRY))).await.map_err(|_| Ended)?;
+        let events = self.topics.contains(&Topic::Events);
+        if events {
+            self.tell_events().await?;
+        }
+        loop {
+            tokio::select! {
+                () = self.out.closed() => return Err(Ended),
+                Ok(()) = self.grew.changed(), if events => self.tell_events().await?,
+                update = self.updates.recv() => match update {
+                    Ok(update) => self.tell_update(update).await?,
+                    Err(broadcast::error::RecvError::Lagged(missed)) => {
+                        self.api.counters.count(Counter::StreamsLagged);
+                        self.tell("lagged", &serde_json::json!({"missed": missed})).await?;
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return Ok(()),
+                },
+            }
+        }
+    }
+
+    async fn tell_events(&mut self) -> Result<(), Ended> {
+        loop {
+            let query = EventQuery { after: Some(self.cursor), limit: PAGE, ..EventQuery::default() };
+            let events: Vec<Event> = self.api.db.events(query).await.map_err(|error| {
+                tracing::warn!(%error, "a stream ends: events cannot be read");
+                Ended
+            })?;
+            let last_page = events.len() < PAGE;
+            for event in events {
+                self.cursor = event.seq;
+                let sse = named("event", &event).id(event.seq.to_string());
+                self.out.send(Ok(sse)).await.map_err(|_| Ended)?;
+            }
+            if last_page {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn tell_update(&self, update: Update) -> Result<(), Ended> {
+        match update {
+            Update::Containers(host) if self.topics.contains(&Topic::Containers) => {
+                let report = host.report.iter().flat_map(|report| &report.containers);
+                let containers = report.map(|c| Container::new(&host.name, c, Freshness::Fresh)).collect();
+                self.tell("containers", &HostContainers { hostname: host.name.clone(), containers }).await
+            }
+            Update::Host(host) if self.topics.contains(&Topic::Hosts) => {
+                self.tell("host", &Host::new(&host)).await
+            }
+            Update::Desired(change) if self.topics.contains(&Topic::Desired) => {
+                self.tell("desired", &DesiredNotice::from(change)).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn tell<T: Serialize>(&self, name: &str, data: &T) -> Result<(), Ended> {
+        self.out.send(Ok(named(name, data))).await.map_err(|_| Ended)
+    }
+}
+
+fn named<T: Serialize>(name: &str, data: &T) -> Sse {
+    Sse::default().event(name).json_data(data).expect("plain data becomes JSON")
+}

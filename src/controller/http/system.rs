@@ -1,0 +1,122 @@
+//! The program itself: health, metrics, documentation.
+
+use std::sync::{Arc, LazyLock};
+
+use http::{HeaderValue, StatusCode, header};
+use utoipa_swagger_ui::Config;
+
+use super::dto::Readiness;
+use super::problem::{Problem, quoted};
+use super::request::Request;
+use super::{Answer, Api, json, metrics, openapi, typed};
+use crate::bus::BusStatus;
+
+/// What pages of ours may load: only what is served here. Swagger UI sets styles inline.
+const PAGE_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+                           frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+
+const ROOT: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>dockhealth</title></head>\n\
+    <body><h1>dockhealth</h1><p>The controller runs. <a href=\"/docs/index.html\">The REST interface</a> is \
+    documented here; <a href=\"/api/v1/openapi.json\">openapi.json</a> is the same for programs.</p></body></html>\n";
+
+static SWAGGER: LazyLock<Arc<Config<'static>>> =
+    LazyLock::new(|| Arc::new(Config::new(["/api/v1/openapi.json"]).validator_url("none")));
+
+pub(super) async fn root(_api: Arc<Api>, _request: Request) -> Answer {
+    Ok(page("text/html; charset=utf-8", ROOT))
+}
+
+pub(super) async fn docs_home(_api: Arc<Api>, _request: Request) -> Answer {
+    let mut response = super::no_content();
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    response.headers_mut().insert(header::LOCATION, HeaderValue::from_static("/docs/index.html"));
+    Ok(response)
+}
+
+pub(super) async fn docs(_api: Arc<Api>, request: Request) -> Answer {
+    let file = request.segment(0);
+    let found = utoipa_swagger_ui::serve(file, SWAGGER.clone()).map_err(|error| {
+        tracing::error!("Swagger UI: {error}");
+        Problem::internal()
+    })?;
+    let found = found.ok_or_else(|| Problem::not_found(format!("there is no file {}", quoted(file))))?;
+    let content_type = HeaderValue::from_str(&found.content_type).map_err(|_| Problem::internal())?;
+    let mut response = page("application/octet-stream", found.bytes);
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    if found.gzpipped {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    Ok(response)
+}
+
+fn page(content_type: &'static str, body: impl Into<Vec<u8>>) -> warp::reply::Response {
+    let mut response = typed(content_type, body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+pub(super) async fn openapi(_api: Arc<Api>, _request: Request) -> Answer {
+    Ok(typed("application/json", openapi::json()))
+}
+
+/// Whether the process answers.
+#[utoipa::path(
+    get, path = "/healthz", tag = "system",
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain"))
+)]
+pub(super) async fn healthz(_api: Arc<Api>, _request: Request) -> Answer {
+    Ok(typed("text/plain; charset=utf-8", "ok\n"))
+}
+
+/// Whether the controller can do all its work.
+#[utoipa::path(
+    get, path = "/readyz", tag = "system",
+    responses(
+        (status = 200, description = "It can", body = Readiness),
+        (status = 503, description = "It cannot; the body says what is missing", body = Readiness),
+    )
+)]
+pub(super) async fn readyz(api: Arc<Api>, _request: Request) -> Answer {
+    let readiness = readiness(&api).await;
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok(json(status, &readiness))
+}
+
+async fn readiness(api: &Api) -> Readiness {
+    let bus = match &*api.bus.status().borrow() {
+        BusStatus::Connected => Ok(()),
+        BusStatus::Disconnected(why) => Err(why.clone()),
+    };
+    let desired = if api.desired.state().is_some() { "read" } else { "not read yet" };
+    let writable = api.db.writable().await;
+    let store = match api.history.fault() {
+        None if writable => Ok(()),
+        // A write works now: what failed before is over.
+        Some(_) if writable => Ok(()),
+        fault => Err(fault.unwrap_or_else(|| "a write failed; the log says why".into())),
+    };
+    Readiness {
+        ready: bus.is_ok() && store.is_ok() && desired == "read",
+        bus: bus.err().unwrap_or_else(|| "connected".into()),
+        desired: desired.into(),
+        store: store.err().unwrap_or_else(|| "writable".into()),
+    }
+}
+
+/// Figures for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "system",
+    responses((status = 200, description = "Prometheus text format 0.0.4", body = String, content_type = "text/plain"))
+)]
+pub(super) async fn metrics(api: Arc<Api>, _request: Request) -> Answer {
+    let text = metrics::render(&metrics::Figures {
+        view: &api.fleet.view(),
+        counters: &api.counters,
+        bus_connected: *api.bus.status().borrow() == BusStatus::Connected,
+        store_writable: api.history.fault().is_none(),
+        streams: super::MAX_STREAMS - api.streams.available_permits(),
+    });
+    Ok(typed("text/plain; version=0.0.4; charset=utf-8", text))
+}

@@ -1,0 +1,325 @@
+//! The real binary, against a scripted controller and a scripted agent.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use crate::support::DOCKHEALTH;
+
+const CONTAINERS: &str = r#"[
+    {"hostname":"a","name":"web","status":"running","monitored":true,"health":"healthy","loss_percent":0.0,
+     "rtt_ms":0.123,"restarts":0,"reason":"all 5 probes answered","extra":1},
+    {"hostname":"b","name":"web","status":"exited","monitored":true,"health":"failing","loss_percent":null,
+     "rtt_ms":null,"restarts":3,"reason":"exited \u001b[2Jwith 1"},
+    {"hostname":"b","name":"db","status":"running","monitored":false,"health":"unmonitored","loss_percent":null,
+     "rtt_ms":null,"restarts":null,"reason":""}]"#;
+
+/// A controller that answers each request with the next answer of its script and records what was asked.
+struct Controller {
+    url: String,
+    asked: Receiver<String>,
+}
+
+impl Controller {
+    fn new(answers: Vec<(&'static str, &'static str, String)>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (sender, asked) = channel();
+        std::thread::spawn(move || {
+            for (status, headers, body) in answers {
+                let (stream, _) = listener.accept().unwrap();
+                sender.send(request(&mut BufReader::new(&stream))).unwrap();
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+                );
+                (&stream).write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        Self { url, asked }
+    }
+
+    fn saying(body: &str) -> Self {
+        Self::new(vec![("200 OK", "", body.to_owned())])
+    }
+
+    /// The next request: method, path, authorization and body.
+    fn asked(&self) -> String {
+        self.asked.recv_timeout(Duration::from_secs(10)).expect("another request")
+    }
+}
+
+fn request(stream: &mut impl BufRead) -> String {
+    let mut head = Vec::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        if line.trim().is_empty() {
+            break;
+        }
+        head.push(line.trim().to_owned());
+    }
+    let header = |name: &str| {
+        let line = head.iter().find(|line| line.to_ascii_lowercase().starts_with(name))?;
+        Some(line.split_once(": ")?.1.to_owned())
+    };
+    let mut body = vec![0; header("content-length").map_or(0, |length| length.parse().unwrap())];
+    stream.read_exact(&mut body).unwrap();
+    let parts = [
+        Some(head[0].trim_end_matches(" HTTP/1.1").to_owned()),
+        header("authorization"),
+        Some(String::from_utf8(body).unwrap()).filter(|body| !body.is_empty()),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" | ")
+}
+
+/// The binary with nothing of this machine's settings.
+fn dockhealth(data_dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(DOCKHEALTH);
+    command.args(args).env_clear().env("DOCKHEALTH_DATA_DIR", data_dir).env("DOCKHEALTH_CONFIG", "/dev/null");
+    command.env("TZ", "UTC");
+    command
+}
+
+fn run(server: &str, args: &[&str]) -> Output {
+    let dir = tempfile::tempdir().unwrap();
+    dockhealth(dir.path(), args).env("DOCKHEALTH_SERVER", server).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn ps_shows_a_table_and_names_the_silent_hosts() {
+    let headers =
+        "Dockhealth-Hosts-Expected: 3\r\nDockhealth-Hosts-Answered: 2\r\nDockhealth-Hosts-Missing: c\r\n";
+    let controller = Controller::new(vec![("200 OK", headers, CONTAINERS.to_owned())]);
+    let output =
+        run(&controller.url, &["ps", "--host", "a", "--monitored", "--health", "failing", "--stale"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(controller.asked(), "GET /api/v1/containers?host=a&monitored=true&health=failing&stale=true");
+    let table: Vec<String> = text(&output.stdout)
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        table,
+        [
+            "HOST NAME STATUS HEALTH LOSS RTT RESTARTS REASON",
+            "a web running healthy 0 % 0.12 ms 0 all 5 probes answered",
+            "b web exited failing - - 3 exited ?[2Jwith 1",
+            "b db running unmonitored - - -",
+        ]
+    );
+    assert!(text(&output.stderr).starts_with("2 of 3 hosts answered; not: c"), "{output:?}");
+}
+
+#[test]
+fn json_is_the_apis_own() {
+    let controller = Controller::saying(CONTAINERS);
+    let output = run(&controller.url, &["ps", "--json"]);
+    let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(printed, serde_json::from_str::<serde_json::Value>(CONTAINERS).unwrap());
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let controller = Controller::saying(CONTAINERS);
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = dockhealth(dir.path(), &["ps", "--server", &controller.url]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    let child = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+    drop((reader, command));
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn a_name_on_two_hosts_needs_its_host_and_others_are_still_done() {
+    let answers = vec![
+        ("200 OK", "", CONTAINERS.to_owned()),
+        ("202 Accepted", "", r#"{"detail":"will be monitored when b speaks"}"#.to_owned()),
+    ];
+    let controller = Controller::new(answers);
+    let output = run(&controller.url, &["monitor", "web", "b/new"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(text(&output.stdout), "b/new: will be monitored when b speaks\n");
+    assert!(text(&output.stderr).ends_with("name one of them:\n  a/web\n  b/web\n"), "{output:?}");
+    assert_eq!(controller.asked(), "GET /api/v1/containers?stale=true");
+    assert_eq!(controller.asked(), "POST /api/v1/containers/b/new");
+}
+
+#[test]
+fn each_command_asks_for_what_it_says() {
+    let cases: [(&[&str], &str); 12] = [
+        (&["unmonitor", "a/web"], "DELETE /api/v1/containers/a/web"),
+        (&["restart", "a/web"], "POST /api/v1/containers/a/web/restart"),
+        (&["release", "a/web"], "POST /api/v1/containers/a/web/release"),
+        (&["threshold", "12.5"], "PUT /api/v1/threshold | 12.5"),
+        (&["threshold", "20", "--container", "a/web"], "PUT /api/v1/containers/a/web/threshold | 20.0"),
+        (&["threshold", "--clear", "--container", "a/web"], "DELETE /api/v1/containers/a/web/threshold"),
+        (&["freeze", "--host", "a", "--for", "90m"], "POST /api/v1/freeze?host=a&for=90m"),
+        (&["freeze"], "POST /api/v1/freeze"),
+        (&["freeze", "--lift"], "DELETE /api/v1/freeze"),
+        (
+            &["maintenance", "a/web", "--for", "1h"],
+            "PUT /api/v1/containers/a/web/maintenance | {\"for\":\"1h\"}",
+        ),
+        (&["hosts", "--forget", "a"], "DELETE /api/v1/hosts/a"),
+        (&["token", "revoke", "7"], "DELETE /api/v1/tokens/7"),
+    ];
+    for (args, expected) in cases {
+        let controller = Controller::new(vec![("204 No Content", "", String::new())]);
+        let output = run(&controller.url, args);
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        assert!(!output.stdout.is_empty(), "{args:?} says nothing");
+        assert_eq!(controller.asked(), expected, "{args:?}");
+    }
+}
+
+#[test]
+fn the_token_is_found_and_stays_on_this_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("token"), "dh_found\n").unwrap();
+    let named = dir.path().join("other");
+    std::fs::write(&named, "dh_named\n").unwrap();
+    let named = named.to_str().unwrap();
+    for (args, token) in [(&["hosts"][..], "dh_found"), (&["hosts", "--token-file", named], "dh_named")] {
+        let controller = Controller::saying("[]");
+        let mut command = dockhealth(dir.path(), args);
+        let output = command.env("DOCKHEALTH_SERVER", &controller.url).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(controller.asked(), format!("GET /api/v1/hosts | Bearer {token}"));
+    }
+    let args = ["hosts", "--token-file", named, "--server", "http://192.0.2.1:8930"];
+    let output = dockhealth(dir.path(), &args).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("--server: the token would go over the network in the clear"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn failures_say_what_to_do_and_have_their_exit_codes() {
+    let problem =
+        |detail: &str| format!(r#"{{"type":"about:blank","title":"T","status":1,"detail":"{detail}"}}"#);
+    for (status, code) in
+        [("404 Not Found", 4), ("401 Unauthorized", 5), ("503 Service Unavailable", 3), ("409 Conflict", 1)]
+    {
+        let controller = Controller::new(vec![(status, "", problem("it is \\u001b[2Jso"))]);
+        let output = run(&controller.url, &["release", "a/web"]);
+        assert_eq!(output.status.code(), Some(code), "{status}: {output:?}");
+        assert!(text(&output.stderr).starts_with("error: it is ?[2Jso"), "{status}: {output:?}");
+    }
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let output = run(&format!("http://{nobody}"), &["hosts"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("start one here with `dockhealth up`"), "{output:?}");
+    let controller = Controller::saying("<html>");
+    let output = run(&controller.url, &["hosts"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("not as a dockhealth controller does"), "{output:?}");
+}
+
+#[test]
+fn events_are_followed_over_the_loss_of_the_stream() {
+    let event = |seq: u32| {
+        format!(
+            r#"{{"id":"01890a5d-ac96-774b-bcce-b302099a8057","seq":{seq},"time":"2026-11-22T08:30:00.000Z","host":"a","container":"web","kind":"container_started","by":"agent","reason":"number {seq}"}}"#
+        )
+    };
+    let stream =
+        |seqs: &[u32]| seqs.iter().map(|s| format!("id: {s}\ndata: {}\n\n", event(*s))).collect::<String>();
+    let controller = Controller::new(vec![
+        ("200 OK", "", format!("[{}]", event(1))),
+        ("200 OK", "Content-Type: text/event-stream\r\n", stream(&[1, 2])),
+        ("200 OK", "Content-Type: text/event-stream\r\n", stream(&[3])),
+    ]);
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = dockhealth(dir.path(), &["events", "--follow", "--server", &controller.url]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let lines: Vec<String> = lines.take(3).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for (line, seq) in lines.iter().zip(1..) {
+        let expected =
+            format!("     {seq}  a/web  2026-11-22 08:30:00.000+00:00  container started: number {seq}");
+        assert_eq!(*line, expected);
+    }
+    assert_eq!(controller.asked(), "GET /api/v1/events");
+    assert_eq!(controller.asked(), "GET /api/v1/stream?topics=events");
+}
+
+const REPORT: &str = r#"{"reply":"report","v":1,"host":"a","instance":"i","nonce":"00000000-0000-0000-0000-000000000000",
+    "seq":1,"time":"2026-11-22T08:30:00.000Z","agent_version":"0","engine":{"status":"reachable","id":null,"version":null,
+    "error":null},"freeze":null,"threshold":50.0,"containers":[{"name":"web","id":"0123456789ab","image":"i",
+    "status":"running","monitored":true,"health":"healthy","loss_percent":0.0,"rtt_ms":0.1,"restarts":0,"networks":[],
+    "project":null,"service":null,"reason":"fine"}]}"#;
+
+/// An agent that answers with `replies`, one a connection; gives back the commands.
+fn agent(data_dir: &Path, replies: Vec<String>) -> std::thread::JoinHandle<Vec<String>> {
+    let listener = UnixListener::bind(data_dir.join("agent.sock")).unwrap();
+    std::thread::spawn(move || {
+        let answer = |reply: String| {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            stream.write_all((reply.replace('\n', " ") + "\n").as_bytes()).unwrap();
+            line.trim().to_owned()
+        };
+        replies.into_iter().map(answer).collect()
+    })
+}
+
+#[test]
+fn ps_local_asks_the_agent_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = agent(dir.path(), vec![REPORT.to_owned()]);
+    let output = dockhealth(dir.path(), &["ps", "--local", "--json"]).output().unwrap();
+    let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(printed[0]["hostname"], "a");
+    assert_eq!(printed[0]["health"], "healthy");
+    assert_eq!(agent.join().unwrap(), [r#"{"command":"report"}"#]);
+}
+
+#[test]
+fn freeze_reaches_the_agent_when_the_controller_is_gone() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = format!("http://{nobody}");
+    for (args, code) in [(&["freeze", "--host", "a", "--for", "1h"][..], 0), (&["freeze", "--for", "1h"], 3)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let agent = agent(dir.path(), vec![REPORT.to_owned(), r#"{"reply":"done"}"#.to_owned()]);
+        let output = dockhealth(dir.path(), args).env("DOCKHEALTH_SERVER", &nobody).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert_eq!(text(&output.stdout), "host a: no healing for 1h\n");
+        assert_eq!(agent.join().unwrap()[1], r#"{"command":"freeze","for_ms":3600000}"#);
+    }
+}
+
+#[test]
+fn why_explains_from_the_agent_when_the_controller_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let report: serde_json::Value = serde_json::from_str(REPORT).unwrap();
+    let why = serde_json::json!({"reply": "why", "container": report["containers"][0], "threshold": 50.0,
+        "monitored_by": "an administrator named it", "checks": [], "events": [], "brakes": []});
+    let agent = agent(dir.path(), vec![REPORT.to_owned(), why.to_string()]);
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = dockhealth(dir.path(), &["why", "web"]);
+    let output = command.env("DOCKHEALTH_SERVER", format!("http://{nobody}")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = text(&output.stdout);
+    assert!(said.starts_with("a/web is healthy, its status running.\n  Because: fine\n"), "{said}");
+    assert!(text(&output.stderr).contains("the agent of this machine says"), "{output:?}");
+    assert_eq!(agent.join().unwrap()[1], r#"{"command":"why","container":"web"}"#);
+}
