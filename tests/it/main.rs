@@ -3,6 +3,7 @@
 mod bus;
 mod http;
 mod chaos;
+mod fleet;
 mod cli;
 mod engine;
 mod metrics;
