@@ -2,8 +2,8 @@
 
 mod bus;
 mod chaos;
-mod fleet;
 mod cli;
+mod fleet;
 mod metrics;
 mod ping;
 mod store;
