@@ -104,7 +104,8 @@ pub trait Bus: Send + Sync + 'static {
     /// oldest, counted by the adapter. [`Subject::AllReports`] and [`Subject::AllOutboxes`] match every host.
     async fn subscribe(&self, subject: &Subject) -> Result<BoxStream<'static, Incoming>, BusError>;
 
-    /// Sends and waits for one answer.
+    /// Sends and waits for one answer. That nobody listens is mostly known at once, between accounts of a NATS server
+    /// only after `within`.
     async fn request(&self, subject: &Subject, payload: Bytes, within: Duration) -> Result<Bytes, BusError>;
 
     /// Sends and yields answers as they come, until `within` has passed or the stream is dropped.
@@ -115,11 +116,12 @@ pub trait Bus: Send + Sync + 'static {
         within: Duration,
     ) -> Result<BoxStream<'static, Bytes>, BusError>;
 
-    /// Writes one entry of the desired state (creating the bucket when there is none): on return it is stored.
-    /// Only the controller does this.
+    /// Writes one entry of the desired state (creating the bucket when there is none): on return it is stored; on an
+    /// error it may be. Only the controller does this.
     async fn put_desired(&self, change: DesiredChange) -> Result<(), BusError>;
 
-    /// Watches the desired state, over reconnects, until dropped.
+    /// Watches the desired state, over reconnects, until dropped. An agent's bus may leave out what concerns other
+    /// hosts alone. Nothing is told while there is no bucket.
     async fn watch_desired(&self) -> Result<BoxStream<'static, DesiredUpdate>, BusError>;
 
     /// Whether it can be used now, and when that changes.

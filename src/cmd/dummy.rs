@@ -4,21 +4,21 @@ use clap::{ArgMatches, Command};
 
 use super::output::print;
 use super::runtime::{block_on, until_told_to_stop};
-use super::settings::{Resolver, Setting, parse, with_settings};
+use super::settings::{OPTIONS, Resolver, Setting, parse, with_settings};
 use super::{Failure, options};
 use crate::chaos::{DummyConfig, LossPlan, best_injector, run_dummy};
 use crate::model::clean;
 
 const EVERY: Setting =
-    Setting::value("SPAN").or("10s").flag_only().called("every", "Options", "How often it tells the time");
+    Setting::value("SPAN").or("10s").flag_only().called("every", OPTIONS, "How often it tells the time");
 const ANTAGONIST: Setting = Setting::switch().flag_only().called(
     "antagonist",
-    "Options",
+    OPTIONS,
     "Lose 20 to 100 % of its packets, for random spans (needs CAP_NET_ADMIN)",
 );
 const INTERFACE: Setting = Setting::value("NAME").or("eth0").flag_only().called(
     "interface",
-    "Options",
+    OPTIONS,
     "The interface it loses them on",
 );
 

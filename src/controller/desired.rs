@@ -170,15 +170,14 @@ impl Known {
                 None
             }
             DesiredUpdate::Change(change) => {
+                if let Some(telling) = &mut self.telling {
+                    change.apply(telling);
+                    return None;
+                }
                 if let Some(ours) = self.ours.get(&change.key()) {
                     if *ours == change {
                         self.ours.remove(&change.key());
-                    } else if self.telling.is_none() {
-                        return None;
                     }
-                }
-                if let Some(telling) = &mut self.telling {
-                    change.apply(telling);
                     return None;
                 }
                 change.clone().apply(&mut self.state);

@@ -43,7 +43,7 @@ pub use http::{
 const UPDATES: usize = 1024;
 
 /// How often old history is forgotten.
-const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+const PRUNE_EVERY: Duration = Duration::from_hours(1);
 
 /// Something that changed, for followers of the stream.
 #[derive(Debug, Clone)]

@@ -1,10 +1,13 @@
 //! Tests with real parts: a real engine, a real nats-server, real packets. One binary, so it links once.
 
 mod bus;
+mod http;
 mod chaos;
 mod cli;
 mod fleet;
+mod engine;
 mod metrics;
 mod ping;
 mod store;
 mod support;
+mod trycmd;

@@ -127,8 +127,13 @@ impl Connection {
     pub(super) async fn ask(&self, question: Question, within: Duration) -> Result<Message, BusError> {
         let subject = question.subject.clone();
         let mut refusals = self.0.line.refusals.subscribe();
+        let mut status = self.status();
         let mut answers = self.ask_many(question).await?;
         tokio::select! {
+            lost = status.wait_for(|status| *status != BusStatus::Connected) => {
+                let why = lost.map_or_else(|e| e.to_string(), |_| format!("no answer on {subject} before the loss"));
+                Err(BusError::Disconnected(why))
+            }
             refusal = refusal_of(&mut refusals, &subject) => Err(BusError::Refused(refusal)),
             answer = tokio::time::timeout(within, answers.next()) => match answer {
                 Ok(Some(message)) if message.status != Some(StatusCode::NO_RESPONDERS) => Ok(message),
@@ -237,8 +242,9 @@ impl Supervisor {
                     // Only now the server knows all our subscriptions.
                     self.line.round_trip().await;
                     info!(servers = self.servers, "connected to NATS");
-                    self.status.send_replace(BusStatus::Connected);
+                    // In this order: whoever sees the status must not take this connection for the next.
                     self.epoch.send_modify(|epoch| *epoch += 1);
+                    self.status.send_replace(BusStatus::Connected);
                 }
                 Event::Disconnected | Event::Closed => {
                     self.disconnected(format!("the connection to {} was lost", self.servers));

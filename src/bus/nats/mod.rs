@@ -24,7 +24,8 @@ use super::{Bus, BusError, BusStatus, DesiredChange, DesiredUpdate, Incoming, Re
 
 pub use self::options::{NatsOptions, NatsOptionsError, Role};
 
-/// A bus over NATS servers; clones share one connection.
+/// A bus over NATS servers; clones share one connection, which closes with the last of them, their subscriptions and
+/// watches. What was published in that moment may be lost: who must know that it arrived makes a request.
 #[derive(Clone)]
 pub struct NatsBus {
     connection: Connection,

@@ -149,7 +149,7 @@ impl NatsOptions {
         // Parsed by itself first: the builder is lost when it fails.
         match secret(file, "--nats-creds-file", problems) {
             Some(creds) if ConnectOptions::with_credentials(&creds).is_ok() => {
-                options.credentials(&creds).unwrap_or_else(|_| unreachable!("it was parsed just now"))
+                options.credentials(&creds).expect("it was parsed just now")
             }
             Some(_) => {
                 problems.push(format!("--nats-creds-file {}: not a credentials file", file.display()));

@@ -36,7 +36,7 @@ const QUEUE: usize = 256;
 const TICK: Duration = Duration::from_secs(1);
 
 /// How often a host's last word is stored: what a restart of the controller may forget of it.
-const SAVE_EVERY: Duration = Duration::from_secs(60);
+const SAVE_EVERY: Duration = Duration::from_mins(1);
 
 /// What a list came to.
 #[derive(Debug, Clone)]

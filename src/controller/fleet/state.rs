@@ -443,6 +443,7 @@ mod tests {
             Says(1, "b", 2, "E"),
             Says(5, "a", 1, "E"),
             Says(10, "a", 1, "E"),
+            Says(10, "c", 3, "F"),
             Tick(16),
         ]);
         assert_eq!(

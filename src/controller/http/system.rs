@@ -91,11 +91,11 @@ async fn readiness(api: &Api) -> Readiness {
     };
     let desired = if api.desired.state().is_some() { "read" } else { "not read yet" };
     let writable = api.db.writable().await;
-    let store = match api.history.fault() {
-        None if writable => Ok(()),
-        // A write works now: what failed before is over.
-        Some(_) if writable => Ok(()),
-        fault => Err(fault.unwrap_or_else(|| "a write failed; the log says why".into())),
+    let store = if writable {
+        // What failed before is over.
+        Ok(())
+    } else {
+        Err(api.history.fault().unwrap_or_else(|| "a write failed; the log says why".into()))
     };
     Readiness {
         ready: bus.is_ok() && store.is_ok() && desired == "read",

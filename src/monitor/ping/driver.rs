@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::pending;
-use std::io;
+use std::iter;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -13,18 +13,18 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
-use super::flight::{CheckId, Flight};
+use super::flight::{CheckId, Flight, Transmit};
 use super::inbox::Inbox;
-use super::socket::{EchoSocket, Family};
+use super::socket::{EchoSocket, Family, Waiting};
 use super::{PingError, Pinger, ProbeOutcome, ProbePlan, SocketMode};
 
 /// Checks that may wait for the task to take them up; further callers wait their turn.
 const WAITING_CHECKS: usize = 64;
-/// Probes sent before answers are read, so that answers which come inline (from bridged containers they do) never
-/// fill the receive buffer.
-const SEND_BURST: usize = 32;
+/// Probes sent in one call before answers are read. Answers from bridged containers come while we send, so this keeps
+/// the receive buffer empty; all of a burst count as sent when it begins, so this keeps round trips true to some 30 us.
+const SEND_BURST: usize = 8;
 /// Bursts sent in one turn of the task before it lets others run.
-const BURSTS_PER_TURN: usize = 64;
+const BURSTS_PER_TURN: usize = 256;
 /// Batches received from one socket at a time: more than its buffer holds, unless they come as fast as they are read.
 const BATCHES_PER_TURN: usize = 256;
 
@@ -65,6 +65,7 @@ impl IcmpPinger {
             flight: Flight::new(random.random()),
             callers: HashMap::new(),
             inbox: Inbox::new(),
+            burst: Vec::with_capacity(SEND_BURST),
             random,
         };
         tokio::spawn(task.run(waiting));
@@ -107,6 +108,8 @@ struct PingTask {
     flight: Flight,
     callers: HashMap<CheckId, Reply>,
     inbox: Inbox,
+    /// What is being sent; kept for its room.
+    burst: Vec<Transmit>,
     random: StdRng,
 }
 
@@ -195,49 +198,54 @@ impl PingTask {
     /// replies under our identifier could do that), other answers may be pushed out, so no open probe is trusted to
     /// be lost.
     fn read(&mut self) -> Turn {
-        let (flight, inbox) = (&mut self.flight, &mut self.inbox);
-        let mut sockets = [Some(&self.v4), self.v6.as_ref()].into_iter().flatten();
-        let emptied = sockets.all(|socket| {
-            (0..BATCHES_PER_TURN).any(|_| {
-                let received = socket.get_ref().receive(inbox, |answer| {
-                    flight.answer(answer.tag, answer.sequence, answer.source, answer.arrived);
-                });
-                if let Err(error) = &received
-                    && error.kind() != io::ErrorKind::WouldBlock
-                {
-                    tracing::debug!(%error, "receiving echo replies");
-                }
-                received.is_err()
-            })
-        });
-        if emptied {
-            return Turn::Done;
+        let mut turn = Turn::Done;
+        for socket in [Some(&self.v4), self.v6.as_ref()].into_iter().flatten() {
+            if read_all(socket.get_ref(), &mut self.inbox, &mut self.flight) == Turn::MoreToRead {
+                self.flight.doubt_open_probes();
+                turn = Turn::MoreToRead;
+            }
         }
-        flight.doubt_open_probes();
-        Turn::MoreToRead
+        turn
     }
 
     /// Sends up to a burst of what is due; returns how many.
     fn send_burst(&mut self) -> usize {
-        let mut sent = 0;
-        while sent < SEND_BURST
-            && let Some(probe) = self.flight.next_probe(Instant::now(), self.random.random())
-        {
-            sent += 1;
-            let socket = match Family::of(probe.address) {
-                Family::V4 => Some(&self.v4),
-                Family::V6 => self.v6.as_ref(),
-            };
-            let result = socket.map_or(Err(io::ErrorKind::AddrNotAvailable.into()), |socket| {
-                socket.get_ref().send(probe.address, probe.sequence, probe.tag)
-            });
-            if let Err(error) = result {
-                tracing::debug!(%error, address = %probe.address, "an echo request could not be sent");
-                self.flight.not_sent(probe.tag);
+        let (flight, random) = (&mut self.flight, &mut self.random);
+        let now = Instant::now();
+        self.burst.clear();
+        self.burst.extend(iter::from_fn(|| flight.next_probe(now, random.random())).take(SEND_BURST));
+        for (family, socket) in [(Family::V4, Some(&self.v4)), (Family::V6, self.v6.as_ref())] {
+            if let Some(socket) = socket {
+                socket.get_ref().send(&self.burst, |probe, error| {
+                    tracing::debug!(%error, address = %probe.address, "an echo request could not be sent");
+                    flight.not_sent(probe.tag);
+                });
+            } else {
+                let unsendable = self.burst.iter().filter(|probe| Family::of(probe.address) == family);
+                unsendable.for_each(|probe| flight.not_sent(probe.tag));
             }
         }
-        sent
+        self.burst.len()
     }
+}
+
+/// Reads until the socket is empty, or as often as one turn may.
+fn read_all(socket: &EchoSocket, inbox: &mut Inbox, flight: &mut Flight) -> Turn {
+    for _ in 0..BATCHES_PER_TURN {
+        let received = socket.receive(inbox, |answer| {
+            flight.answer(answer.tag, answer.sequence, answer.source, answer.arrived);
+        });
+        match received {
+            Ok(Waiting::Perhaps) => {}
+            Ok(Waiting::Nothing) => return Turn::Done,
+            // What may be left is read in the next turn, before any deadline passes.
+            Err(error) => {
+                tracing::debug!(%error, "receiving echo replies");
+                return Turn::Done;
+            }
+        }
+    }
+    Turn::MoreToRead
 }
 
 fn open_socket(family: Family, mode: SocketMode, identifier: u16) -> Result<AsyncFd<EchoSocket>, PingError> {

@@ -5,6 +5,7 @@ mod driver;
 pub(crate) mod fake;
 mod flight;
 mod inbox;
+mod outbox;
 mod packet;
 mod socket;
 

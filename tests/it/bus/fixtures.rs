@@ -84,3 +84,23 @@ fn a_later_version_is_understood() {
         decode_entry(parse_key(key).unwrap(), &with(file, |_| ())).unwrap();
     }
 }
+
+#[test]
+fn the_protocol_page_shows_every_recording() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/protocol.md")).unwrap();
+    let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let shown: Vec<Value> =
+        page.split("```json\n").skip(1).map(|rest| parse(rest.split("```").next().unwrap())).collect();
+    let mut recorded = Vec::new();
+    for file in std::fs::read_dir(root.join("tests/fixtures/protocol/v1")).unwrap() {
+        let path = file.unwrap().path();
+        recorded.push(parse(&std::fs::read_to_string(&path).unwrap()));
+        assert!(
+            shown.contains(recorded.last().unwrap()),
+            "docs/protocol.md does not show {}",
+            path.display()
+        );
+    }
+    assert!(shown.iter().all(|example| recorded.contains(example)), "an example is not a recording");
+}

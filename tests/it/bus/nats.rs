@@ -1,5 +1,7 @@
 //! What only a bus with a server between can meet: the server's death, limits, and clients that are not ours.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -224,4 +226,71 @@ async fn tokens_and_wrong_passwords() {
         |status| matches!(status, BusStatus::Disconnected(why) if why.contains("authorization violation")),
     );
     tokio::time::timeout(DEADLINE, refused).await.expect("the reason is told").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bucket_is_as_the_protocol_page_says() {
+    let server = NatsServer::start();
+    connected(controller(&server)).await.put_desired(threshold(1.0)).await.unwrap();
+    let raw = async_nats::connect(server.url()).await.unwrap();
+    let made = ask(&raw, "$JS.API.STREAM.INFO.KV_dockhealth", "").await;
+    let page = include_str!("../../../docs/protocol.md");
+    let block = page.split("```json stream\n").nth(1).unwrap().split("```").next().unwrap();
+    let shown: Value = serde_json::from_str(block).unwrap();
+    for (field, value) in shown.as_object().unwrap() {
+        assert_eq!(made["config"][field], *value, "{field}");
+    }
+    let taken = ask(&raw, "$JS.API.STREAM.DELETE.KV_dockhealth", "").await;
+    assert_eq!(taken["success"], true);
+    let made = ask(&raw, "$JS.API.STREAM.CREATE.KV_dockhealth", block).await;
+    assert!(made["config"].is_object(), "the page's own request works: {made}");
+}
+
+/// Makes `name`.pem and `name`.key in `dir`, signed by ca.pem there (itself for the authority).
+fn certificate(dir: &Path, name: &str) {
+    let script = match name {
+        "ca" => {
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem \
+                 -subj /CN=test-ca -days 2"
+                .to_owned()
+        }
+        _ => format!(
+            "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key -out {name}.csr \
+             -subj /CN={name} && printf 'subjectAltName=IP:127.0.0.1\n' >{name}.ext && openssl x509 -req \
+             -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile {name}.ext -out {name}.pem"
+        ),
+    };
+    let output = Command::new("sh").current_dir(dir).args(["-c", &script]).output().unwrap();
+    assert!(output.status.success(), "this test needs openssl: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_both_ways() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["ca", "server", "client"] {
+        certificate(dir.path(), name);
+    }
+    let file = |name: &str| Some(dir.path().join(name));
+    let config = dir.path().join("nats.conf");
+    let shown = dir.path().display();
+    let text = format!(
+        "tls {{ cert_file: \"{shown}/server.pem\", key_file: \"{shown}/server.key\", ca_file: \"{shown}/ca.pem\", \
+         verify: true }}\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let server = NatsServer::with_config(&config);
+    let mut options = agent(&server);
+    options.tls_ca_file = file("ca.pem");
+    let stranger = NatsBus::connect(options.clone()).await.unwrap();
+    (options.tls_cert_file, options.tls_key_file) = (file("client.pem"), file("client.key"));
+    connected(options.clone()).await;
+    options.tls_ca_file = file("client.pem");
+    let distrustful = NatsBus::connect(options).await.unwrap();
+    for (who, bus) in [("without a certificate", stranger), ("with another authority", distrustful)] {
+        let mut status = bus.status();
+        let failed = status.wait_for(
+            |status| matches!(status, BusStatus::Disconnected(why) if why.contains("cannot connect")),
+        );
+        tokio::time::timeout(DEADLINE, failed).await.unwrap_or_else(|_| panic!("{who}")).unwrap();
+    }
 }

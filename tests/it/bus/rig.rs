@@ -1,6 +1,5 @@
 //! Buses to test with, and what tests do with them again and again.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -205,15 +204,12 @@ impl Follower {
 
     /// Follows until the state is `wanted`.
     pub(super) async fn until(&mut self, wanted: &DesiredState) {
-        let mut seen = BTreeMap::new();
         let follow = async {
             while self.syncing.is_some() || self.synced == 0 || self.state != *wanted {
                 self.step().await;
-                seen.insert(seen.len(), self.state.clone());
             }
         };
-        if tokio::time::timeout(DEADLINE, follow).await.is_err() {
-            panic!("the state never became {wanted:?}; it is {:?}", self.state);
-        }
+        let in_time = tokio::time::timeout(DEADLINE, follow).await.is_ok();
+        assert!(in_time, "the state never became {wanted:?}; it is {:?}", self.state);
     }
 }

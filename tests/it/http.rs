@@ -1,0 +1,10 @@
+//! The REST interface: a real listener, the local bus, agents that follow a script.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic too")]
+
+mod changes;
+mod client;
+mod door;
+mod history;
+mod views;
+mod world;
