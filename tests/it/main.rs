@@ -3,6 +3,7 @@
 mod bus;
 mod chaos;
 mod cli;
+mod fleet;
 mod engine;
 mod fleet;
 mod http;
