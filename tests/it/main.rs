@@ -3,8 +3,8 @@
 mod bus;
 mod chaos;
 mod cli;
-mod fleet;
 mod engine;
+mod fleet;
 mod fleet;
 mod http;
 mod metrics;
