@@ -238,8 +238,9 @@ fn events_are_followed_over_the_loss_of_the_stream() {
             r#"{{"id":"01890a5d-ac96-774b-bcce-b302099a8057","seq":{seq},"time":"2026-11-22T08:30:00.000Z","host":"a","container":"web","kind":"container_started","by":"agent","reason":"number {seq}"}}"#
         )
     };
-    let stream =
-        |seqs: &[u32]| seqs.iter().map(|s| format!("id: {s}\ndata: {}\n\n", event(*s))).collect::<String>();
+    let stream = |seqs: &[u32]| {
+        seqs.iter().map(|s| format!("id: {s}\ndata: {}\n\n", event(*s))).collect::<Vec<_>>().concat()
+    };
     let controller = Controller::new(vec![
         ("200 OK", "", format!("[{}]", event(1))),
         ("200 OK", "Content-Type: text/event-stream\r\n", stream(&[1, 2])),
