@@ -1,9 +1,9 @@
 //! Tests with real parts: a real engine, a real nats-server, real packets. One binary, so it links once.
 
 mod bus;
-mod http;
 mod chaos;
 mod cli;
+mod http;
 mod metrics;
 mod ping;
 mod store;
