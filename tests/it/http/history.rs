@@ -112,6 +112,14 @@ async fn the_stream_tells_what_happens_and_goes_on_where_it_was_left() {
     }
     world.outbox(&batch("a", 301, EventKind::ContainerFailing, Some("web")), "a").await.unwrap();
     assert_eq!(stream.next().await.unwrap().id, "301");
+    let ask = Ask::new("GET", "/api/v1/stream?topics=events").header("last-event-id", "99999");
+    let mut stream = SseReader::open(world.address, ask).await;
+    world.outbox(&batch("a", 302, EventKind::ContainerFailing, Some("web")), "a").await.unwrap();
+    assert_eq!(
+        stream.next().await.unwrap().id,
+        "302",
+        "a cursor of a history that is gone begins at the present"
+    );
     let bad = Ask::new("GET", "/api/v1/stream").header("last-event-id", "x").send(world.address).await;
     assert!(bad.problem(400).contains("Last-Event-ID"));
     assert!(world.get("/api/v1/stream?topics=news").await.problem(400).contains("valid: events, containers"));
