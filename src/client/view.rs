@@ -109,5 +109,5 @@ pub struct TokenView {
     /// `read` or `write`.
     pub scope: String,
     /// When it was made.
-    pub created_at: Timestamp,
+    pub created: Timestamp,
 }

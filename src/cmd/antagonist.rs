@@ -6,22 +6,22 @@ use clap::{ArgMatches, Command};
 
 use super::output::print;
 use super::runtime::{block_on, until_told_to_stop};
-use super::settings::{Resolver, Setting, parse, table as t, with_settings};
+use super::settings::{OPTIONS, Resolver, Setting, parse, table as t, with_settings};
 use super::{Failure, options};
 use crate::chaos::{AntagonistConfig, AttackMode, NamePattern, Targets, run_antagonist};
 use crate::docker::{Engine, EngineAddress, own_container_id};
 
 const FAULT: Setting =
-    Setting::value("stop").or("stop").flag_only().called("fault", "Options", "What it does to them");
+    Setting::value("stop").or("stop").flag_only().called("fault", OPTIONS, "What it does to them");
 const EVERY: Setting =
-    Setting::value("SPAN").or("30s").flag_only().called("every", "Options", "Time between two attacks");
+    Setting::value("SPAN").or("30s").flag_only().called("every", OPTIONS, "Time between two attacks");
 const TARGET: Setting = Setting::list("NAME").flag_only().called(
     "target",
-    "Options",
+    OPTIONS,
     "Attack these too, `*` and `?` allowed, beside those labelled dockhealth.chaos=true",
 );
 const DRY_RUN: Setting =
-    Setting::switch().flag_only().called("dry-run", "Options", "Say who would be attacked, and do nothing");
+    Setting::switch().flag_only().called("dry-run", OPTIONS, "Say who would be attacked, and do nothing");
 
 /// Its arguments.
 pub(super) fn command() -> Command {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::output::{note, print, print_json};
 use super::reach::{self, Reach};
-use super::settings::{Resolver, Setting, parse, with_settings};
+use super::settings::{OPTIONS, Resolver, Setting, parse, with_settings};
 use super::why::event_line;
 use super::{Failure, options};
 use crate::client::{Api, ApiError};
@@ -15,19 +15,20 @@ use crate::model::{ContainerName, Event, EventKind, HostName, clean};
 
 const KIND: Setting = Setting::value("KIND").flag_only().called(
     "kind",
-    "Options",
+    OPTIONS,
     "Only events of this kind, for example container_restarted",
 );
 const AFTER: Setting =
-    Setting::value("SEQ").flag_only().called("after", "Options", "Only events after this one, by its number");
-const FOLLOW: Setting = Setting::switch().flag_only().called("follow", "Options", "Go on, as events come");
+    Setting::value("SEQ").flag_only().called("after", OPTIONS, "Only events after this one, by its number");
+const FOLLOW: Setting = Setting::switch().flag_only().called("follow", OPTIONS, "Go on, as events come");
 
 /// The pause before a lost stream is opened anew.
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// Its arguments.
 pub(super) fn command() -> Command {
-    let own = &[&options::HOST, &options::CONTAINER, &KIND, &AFTER, &FOLLOW, &options::JSON][..];
+    let own =
+        &[&options::HOST, &options::CONTAINER, &KIND, &AFTER, &options::LIMIT, &FOLLOW, &options::JSON][..];
     let groups: Vec<_> = std::iter::once(own).chain(reach::SETTINGS.iter().copied()).collect();
     let about = "List what happened; with --follow, what happens";
     with_settings(Command::new("events").about(about), &groups)
@@ -44,15 +45,16 @@ struct Filter {
 
 impl Filter {
     /// Every value is a checked name or word, which a query holds as it is.
-    fn query(&self, after: Option<u64>) -> String {
+    fn query(&self, after: Option<u64>, limit: u32) -> String {
         let parts = [
+            Some(format!("limit={limit}")),
             after.map(|after| format!("after={after}")),
             self.host.as_ref().map(|host| format!("host={host}")),
             self.container.as_ref().map(|container| format!("container={container}")),
             self.kind.map(|kind| format!("kind={}", kind.as_str())),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
-        if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
+        format!("?{}", parts.join("&"))
     }
 
     fn lets_pass(&self, event: &Event) -> bool {
@@ -75,10 +77,11 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let after = r.opt(&AFTER, |text| {
         text.parse::<u64>().map_err(|_| format!("{:?} is not the number of an event", clean(text, 40)))
     });
+    let limit = r.get(&options::LIMIT, parse::count(1..=1_000));
     let (follow, json) = (r.switch(&FOLLOW), r.switch(&options::JSON));
     r.finish(())?;
     let api = reach.api()?;
-    let values: Value = api.get(&format!("/events{}", filter.query(after)))?;
+    let values: Value = api.get(&format!("/events{}", filter.query(after, limit)))?;
     if json && !follow {
         return print_json(&values);
     }

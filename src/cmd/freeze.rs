@@ -10,15 +10,15 @@ use super::Failure;
 use super::options;
 use super::output::{note, print};
 use super::reach::{self, Reach};
-use super::settings::{Resolver, Setting, parse, with_settings};
+use super::settings::{OPTIONS, Resolver, Setting, parse, with_settings};
 use super::why::own_host;
 use crate::bus::AgentCommand;
 use crate::client::{AgentSocket, Api, Method};
 use crate::model::{HostName, format_span};
 
-const LIFT: Setting = Setting::switch().flag_only().called("lift", "Options", "End the freeze");
+const LIFT: Setting = Setting::switch().flag_only().called("lift", OPTIONS, "End the freeze");
 const HOST: Setting =
-    Setting::value("HOST").flag_only().called("host", "Options", "Only this host [default: every host]");
+    Setting::value("HOST").flag_only().called("host", OPTIONS, "Only this host [default: every host]");
 
 /// Its arguments.
 pub(super) fn command() -> Command {

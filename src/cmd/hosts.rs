@@ -5,14 +5,14 @@ use serde_json::Value;
 
 use super::output::{Table, UNKNOWN, note, print, print_json, time};
 use super::reach::{self, Reach};
-use super::settings::{Resolver, Setting, parse, with_settings};
+use super::settings::{OPTIONS, Resolver, Setting, parse, with_settings};
 use super::{Failure, options};
 use crate::client::{HostView, Method};
 use crate::model::HostName;
 
 const FORGET: Setting = Setting::value("HOST").flag_only().called(
     "forget",
-    "Options",
+    OPTIONS,
     "Forget this host; it comes back when its agent speaks again",
 );
 

@@ -7,12 +7,12 @@ use super::Failure;
 use super::options;
 use super::output::print;
 use super::reach::{self, Reach};
-use super::settings::{Resolver, Setting, parse, with_settings};
+use super::settings::{OPTIONS, Resolver, Setting, parse, with_settings};
 use super::target::{self, Target};
 use crate::client::Method;
 use crate::model::format_span;
 
-const END: Setting = Setting::switch().flag_only().called("end", "Options", "End it now");
+const END: Setting = Setting::switch().flag_only().called("end", OPTIONS, "End it now");
 
 /// Its arguments.
 pub(super) fn command() -> Command {
@@ -37,7 +37,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let key = target::locate(&api, targets.first().expect("clap requires one"))?;
     let path = target::path(&key) + "/maintenance";
     let Some(span) = span.map(format_span) else {
-        api.send(Method::Put, &path, Some(&json!({ "for": "0" })))?;
+        api.send(Method::Delete, &path, None)?;
         return print(&format!("{key}: maintenance is over\n"));
     };
     api.send(Method::Put, &path, Some(&json!({ "for": span })))?;

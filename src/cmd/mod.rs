@@ -6,6 +6,8 @@ mod antagonist;
 mod completions;
 pub mod config;
 pub mod controller;
+mod cpu_collect;
+mod doctor;
 mod dummy;
 mod events;
 mod failure;
@@ -62,6 +64,8 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: incidents::command, run: incidents::run },
     Subcommand { command: token::command, run: token::run },
     Subcommand { command: ping::command, run: ping::run },
+    Subcommand { command: cpu_collect::command, run: cpu_collect::run },
+    Subcommand { command: doctor::command, run: doctor::run },
     Subcommand { command: antagonist::command, run: antagonist::run },
     Subcommand { command: dummy::command, run: dummy::run },
     Subcommand { command: completions::command, run: completions::run },

@@ -1,14 +1,14 @@
 //! Options that several commands share, each belonging to one call.
 
-use super::settings::Setting;
+use super::settings::{OPTIONS, Setting};
 use crate::model::clean;
 
 const fn option(setting: Setting, name: &'static str, help: &'static str) -> Setting {
-    setting.flag_only().called(name, "Options", help)
+    setting.flag_only().called(name, OPTIONS, help)
 }
 
 /// Programs read the result.
-pub(super) const JSON: Setting = option(Setting::switch(), "json", "Print JSON, as the API gives it");
+pub(super) const JSON: Setting = option(Setting::switch(), "json", "Print JSON, for programs");
 /// Narrows down to a host.
 pub(super) const HOST: Setting = option(Setting::value("HOST"), "host", "Only this host");
 /// Narrows down to a container.
@@ -22,6 +22,9 @@ pub(super) const LOCAL: Setting = option(
     "local",
     "Ask the agent of this machine, over its unix socket, not the controller",
 );
+/// Bounds a list.
+pub(super) const LIMIT: Setting =
+    option(Setting::value("COUNT").or("100"), "limit", "At most so many, 1 to 1000");
 /// Makes random choices repeatable.
 pub(super) const SEED: Setting = option(
     Setting::value("NUMBER"),

@@ -9,21 +9,21 @@ use serde::Serialize;
 use super::output::{Table, or_unknown, print_json};
 use super::ps::percent;
 use super::runtime::block_on;
-use super::settings::{Resolver, Setting, parse, table as t, with_settings};
+use super::settings::{OPTIONS, Resolver, Setting, parse, table as t, with_settings};
 use super::{Failure, options};
 use crate::docker::{ContainerSource, Engine, EngineAddress};
 use crate::model::{ContainerName, LossPercent, RunState};
 use crate::monitor::ping::{IcmpPinger, Pinger, ProbeOutcome, ProbePlan};
 
 const COUNT: Setting =
-    Setting::value("COUNT").or("5").flag_only().called("count", "Options", "Probes to each address");
+    Setting::value("COUNT").or("5").flag_only().called("count", OPTIONS, "Probes to each address");
 const SPACING: Setting = Setting::value("SPAN").or("100ms").flag_only().called(
     "spacing",
-    "Options",
+    OPTIONS,
     "Time between two probes to one address",
 );
 const TIMEOUT: Setting =
-    Setting::value("SPAN").or("1s").flag_only().called("timeout", "Options", "How long an answer may take");
+    Setting::value("SPAN").or("1s").flag_only().called("timeout", OPTIONS, "How long an answer may take");
 
 /// Its arguments.
 pub(super) fn command() -> Command {

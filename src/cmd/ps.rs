@@ -5,27 +5,27 @@ use serde_json::Value;
 
 use super::output::{Table, note, or_unknown, print_json};
 use super::reach::{self, Reach};
-use super::settings::{Resolver, Setting, parse, with_settings};
+use super::settings::{OPTIONS, Resolver, Setting, parse, with_settings};
 use super::{Failure, options};
 use crate::bus::{AgentCommand, AgentReply, HostReport};
 use crate::client::{AgentSocket, Answer, Api, ContainerView, Method};
 use crate::model::{Health, HostName, RunState};
 
 const MONITORED: Setting =
-    Setting::switch().flag_only().called("monitored", "Options", "Only those that are monitored, or are not");
+    Setting::yes_no().flag_only().called("monitored", OPTIONS, "Only those that are monitored, or are not");
 const STATUS: Setting = Setting::value("STATUS").flag_only().called(
     "status",
-    "Options",
+    OPTIONS,
     "Only those in this state: created, running, paused, restarting, removing, exited or dead",
 );
 const HEALTH: Setting = Setting::value("HEALTH").flag_only().called(
     "health",
-    "Options",
+    OPTIONS,
     "Only those that are healthy, degraded, failing, recovering, quarantined, frozen, not_pingable, unmonitored or unknown",
 );
 const STALE: Setting = Setting::switch().flag_only().called(
     "stale",
-    "Options",
+    OPTIONS,
     "Also those of hosts that do not answer, as last known",
 );
 

@@ -11,7 +11,7 @@ use crate::client::{AgentSocket, Api, ApiError, ApiOptions, LocalError, is_loopb
 pub(super) const SETTINGS: &[&[&Setting]] = &[t::CLIENT, t::INSECURE, &[&t::DATA_DIR]];
 
 /// Where controller and agent are.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Reach {
     options: ApiOptions,
     data_dir: PathBuf,
@@ -41,6 +41,11 @@ impl Reach {
     /// The controller.
     pub(super) fn api(&self) -> Result<Api, Failure> {
         Api::new(self.options.clone()).map_err(|why| Failure::Usage(format!("--ca-file: {why}")))
+    }
+
+    /// The port of the controller, where its URL says one.
+    pub(super) fn port(&self) -> Option<u16> {
+        self.options.server.port_u16()
     }
 
     /// The agent of this machine.

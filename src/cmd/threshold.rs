@@ -8,24 +8,24 @@ use super::options;
 use super::output::{print, print_json};
 use super::ps::percent;
 use super::reach::{self, Reach};
-use super::settings::{Resolver, Setting, parse, with_settings};
+use super::settings::{OPTIONS, Resolver, Setting, parse, with_settings};
 use super::target::{self, Target};
 use crate::client::{Api, Method};
 use crate::model::{ContainerKey, Threshold};
 
 const CONTAINER: Setting = Setting::value("[HOST/]NAME").flag_only().called(
     "container",
-    "Options",
+    OPTIONS,
     "The threshold of this container alone",
 );
 const CLEAR: Setting =
-    Setting::switch().flag_only().called("clear", "Options", "Let the fleet's threshold hold for it again");
+    Setting::switch().flag_only().called("clear", OPTIONS, "Let the fleet's threshold hold for it again");
 
 /// Its arguments.
 pub(super) fn command() -> Command {
     let own = &[&CONTAINER, &CLEAR, &options::JSON][..];
     let groups: Vec<_> = std::iter::once(own).chain(reach::SETTINGS.iter().copied()).collect();
-    let value = Arg::new("value")
+    let value = Arg::new("percent")
         .value_name("PERCENT")
         .allow_negative_numbers(true)
         .help("The new threshold, 0 to 100; without it the present one is shown");
@@ -37,13 +37,13 @@ pub(super) fn command() -> Command {
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let mut r = Resolver::new(matches);
     let reach = Reach::resolve(&mut r);
-    let value = r.positional("value", parse::typed::<Threshold>).first().copied();
+    let value = r.positional("percent", parse::typed::<Threshold>).first().copied();
     let container = r.opt(&CONTAINER, parse::typed::<Target>);
     let (clear, json) = (r.switch(&CLEAR), r.switch(&options::JSON));
     if clear && !r.is_given(&CONTAINER) {
         r.wrong(&CLEAR, "needs --container; the fleet always has a threshold");
     }
-    if clear && matches.contains_id("value") {
+    if clear && matches.contains_id("percent") {
         r.wrong(&CLEAR, "does not go together with a new threshold");
     }
     r.finish(())?;

@@ -5,14 +5,14 @@ use serde_json::{Value, json};
 
 use super::output::{Table, note, print, print_json, time};
 use super::reach::{self, Reach};
-use super::settings::{Resolver, Setting, parse, with_settings};
+use super::settings::{OPTIONS, Resolver, Setting, parse, with_settings};
 use super::{Failure, options};
 use crate::client::{Method, TokenView};
 use crate::model::clean;
 
 const SCOPE: Setting = Setting::value("read|write").or("read").flag_only().called(
     "scope",
-    "Options",
+    OPTIONS,
     "What its holder may do: read everything, or also change it",
 );
 
@@ -61,7 +61,7 @@ fn list(matches: &ArgMatches) -> Result<(), Failure> {
         .map_err(|error| Failure::Failed(format!("the tokens cannot be read: {error}")))?;
     let mut table = Table::new(&["ID", "SCOPE", "MADE", "NAME"]);
     for token in tokens {
-        table.row([token.id.to_string(), token.scope, time(token.created_at), token.name]);
+        table.row([token.id.to_string(), token.scope, time(token.created), token.name]);
     }
     table.print()
 }
@@ -71,8 +71,8 @@ fn add(matches: &ArgMatches) -> Result<(), Failure> {
     let reach = Reach::resolve(&mut r);
     let names = r.positional("name", |text| match text.trim() {
         "" => Err("the name is empty"),
-        name if name.chars().count() > 100 => Err("the name is longer than 100 characters"),
-        name => Ok(clean(name, 100)),
+        name if name.chars().count() > 64 => Err("the name is longer than 64 characters"),
+        name => Ok(clean(name, 64)),
     });
     let scope = r.get(&SCOPE, parse::word(&[("read", "read"), ("write", "write")]));
     let json = r.switch(&options::JSON);

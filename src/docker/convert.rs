@@ -202,4 +202,4 @@ fn malformed(problem: impl ToString) -> EngineError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

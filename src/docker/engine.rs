@@ -318,3 +318,6 @@ fn explained(error: docker_api::Error) -> EngineError {
 fn whole_seconds(span: Duration) -> Duration {
     Duration::from_secs(span.as_secs() + u64::from(span.subsec_nanos() > 0))
 }
+
+#[cfg(test)]
+mod tests;

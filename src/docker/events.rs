@@ -73,3 +73,68 @@ impl Lines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::docker::{ContainerAction, EngineAddress};
+
+    /// What is made of a stream that an engine sends in these pieces and then ends.
+    async fn told(pieces: Vec<Vec<u8>>) -> Vec<Result<EngineEvent, EngineError>> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = EngineAddress::Tcp(listener.local_addr().unwrap().to_string());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
+            for piece in pieces {
+                let head = format!("{:x}\r\n", piece.len());
+                let chunk = [head.as_bytes(), &piece, b"\r\n"].concat();
+                if stream.write_all(&chunk).await.is_err() {
+                    return;
+                }
+            }
+            let _ = stream.write_all(b"0\r\n\r\n").await;
+        });
+        let ask = raw::Ask::get(target(Timestamp::from_millis(1)), Duration::from_secs(5));
+        read(raw::open(&address, ask).await.unwrap()).collect().await
+    }
+
+    fn line(action: &str) -> String {
+        format!(
+            "{{\"Type\":\"container\",\"Action\":\"{action}\",\"Actor\":{{\"ID\":\"0123456789ab\"}},\"time\":1}}\n"
+        )
+    }
+
+    #[tokio::test]
+    async fn lines_are_put_together_and_what_is_no_event_is_left_out() {
+        let all = [line("kill"), "not JSON\n".to_owned(), "\n{}\n".to_owned(), line("die"), line("exec_die")]
+            .concat();
+        for size in [1, 7, 64, 4096] {
+            let mut events = told(all.as_bytes().chunks(size).map(<[u8]>::to_vec).collect()).await;
+            assert!(matches!(events.pop(), Some(Err(EngineError::Unreachable(_)))), "the end is told");
+            let actions: Vec<_> = events.into_iter().map(|event| event.unwrap().action).collect();
+            assert_eq!(actions, [ContainerAction::Kill, ContainerAction::Die(None)], "in pieces of {size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_ends_the_stream() {
+        let pieces = [vec![line("kill").into_bytes()], vec![vec![b'x'; 65536]; 20]].concat();
+        let events = told(pieces).await;
+        assert_eq!(events.len(), 2);
+        assert!(matches!(events[1], Err(EngineError::Malformed(_))), "{:?}", events[1]);
+    }
+
+    #[test]
+    fn since_is_a_fraction_of_seconds() {
+        assert!(target(Timestamp::from_millis(1_500_000_000_007)).contains("since=1500000000.007000000&"));
+        assert!(target(Timestamp::from_millis(-1)).contains("since=0.000000000&"));
+    }
+}

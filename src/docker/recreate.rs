@@ -159,8 +159,8 @@ pub async fn recreate(
     let plan = recreate_plan(&inspect, &around)?;
     let step = RecreateStep {
         op: order.op.clone(),
-        old_aside: aside(&plan.name, "old", &order.op),
-        new_aside: aside(&plan.name, "new", &order.op),
+        old_aside: aside(&plan.name, ContainerName::OLD_ASIDE, &order.op),
+        new_aside: aside(&plan.name, ContainerName::NEW_ASIDE, &order.op),
         name: plan.name.clone(),
         old: plan.old.clone(),
         was_running: plan.was_running,
@@ -212,11 +212,10 @@ pub async fn sweep(
     swept
 }
 
-fn aside(name: &ContainerName, which: &str, op: &OperationId) -> ContainerName {
+fn aside(name: &ContainerName, mark: &str, op: &OperationId) -> ContainerName {
     let short = &name.as_str()[..name.as_str().len().min(100)];
     let op: String = op.as_str().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    ContainerName::new(format!("{short}{}{which}-{op}", ContainerName::ASIDE))
-        .expect("a name with letters and digits after it")
+    ContainerName::new(format!("{short}{mark}{op}")).expect("a name with letters and digits after it")
 }
 
 async fn survey(

@@ -128,12 +128,14 @@ impl ContainerId {
 }
 
 impl ContainerName {
-    /// What stands in the names that a container has only while it is being replaced.
-    pub const ASIDE: &'static str = "-dockhealth-";
+    /// Stands in the name of a container that is being replaced.
+    pub const OLD_ASIDE: &'static str = "-dockhealth-old-";
+    /// Stands in the name of the one that is about to replace it.
+    pub const NEW_ASIDE: &'static str = "-dockhealth-new-";
 
     /// Whether it is such a name: not yet, or no longer, anybody's to monitor.
     pub fn is_aside(&self) -> bool {
-        self.as_str().contains(Self::ASIDE)
+        [Self::OLD_ASIDE, Self::NEW_ASIDE].iter().any(|mark| self.as_str().contains(mark))
     }
 }
 

@@ -159,7 +159,7 @@ fn a_name_on_two_hosts_needs_its_host_and_others_are_still_done() {
 
 #[test]
 fn each_command_asks_for_what_it_says() {
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 13] = [
         (&["unmonitor", "a/web"], "DELETE /api/v1/containers/a/web"),
         (&["restart", "a/web"], "POST /api/v1/containers/a/web/restart"),
         (&["release", "a/web"], "POST /api/v1/containers/a/web/release"),
@@ -173,6 +173,7 @@ fn each_command_asks_for_what_it_says() {
             &["maintenance", "a/web", "--for", "1h"],
             "PUT /api/v1/containers/a/web/maintenance | {\"for\":\"1h\"}",
         ),
+        (&["maintenance", "a/web", "--end"], "DELETE /api/v1/containers/a/web/maintenance"),
         (&["hosts", "--forget", "a"], "DELETE /api/v1/hosts/a"),
         (&["token", "revoke", "7"], "DELETE /api/v1/tokens/7"),
     ];
@@ -256,7 +257,7 @@ fn events_are_followed_over_the_loss_of_the_stream() {
             format!("     {seq}  a/web  2026-11-22 08:30:00.000+00:00  container started: number {seq}");
         assert_eq!(*line, expected);
     }
-    assert_eq!(controller.asked(), "GET /api/v1/events");
+    assert_eq!(controller.asked(), "GET /api/v1/events?limit=100");
     assert_eq!(controller.asked(), "GET /api/v1/stream?topics=events");
 }
 

@@ -3,8 +3,12 @@
 mod bus;
 mod chaos;
 mod cli;
+mod fleet;
+mod engine;
+mod fleet;
 mod http;
 mod metrics;
 mod ping;
 mod store;
 mod support;
+mod trycmd;

@@ -18,6 +18,9 @@ pub use file::DEFAULT_FILE;
 pub use nearest::nearest;
 pub use resolve::{BadSettings, Resolver};
 
+/// The heading of what has no other.
+pub const OPTIONS: &str = "Options";
+
 /// What a setting holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
@@ -25,6 +28,8 @@ pub enum Shape {
     Value(&'static str),
     /// On or off; off by default.
     Switch,
+    /// On, off, or not said.
+    YesNo,
     /// Any number of values.
     List(&'static str),
 }
@@ -64,7 +69,7 @@ impl Setting {
             shape,
             default: None,
             help: "",
-            heading: "Options",
+            heading: OPTIONS,
             places: Places::Anywhere,
             other_env: None,
         }
@@ -78,6 +83,11 @@ impl Setting {
     /// A setting that is on or off.
     pub const fn switch() -> Self {
         Self::of(Shape::Switch)
+    }
+
+    /// A setting that is on, off, or not said.
+    pub const fn yes_no() -> Self {
+        Self::of(Shape::YesNo)
     }
 
     /// A setting of any number of values, each shown in help as `word`.
@@ -131,16 +141,15 @@ impl Setting {
             Some(default) => format!("{} [default: {default}]", self.help),
             None => self.help.to_owned(),
         };
-        let arg = Arg::new(self.name)
-            .long(self.name)
-            .help(help)
-            .help_heading(self.heading)
-            .allow_negative_numbers(true)
-            .hide_possible_values(true);
+        let arg = Arg::new(self.name).long(self.name).help(help);
+        let arg = if self.heading == OPTIONS { arg } else { arg.help_heading(self.heading) };
         match self.shape {
-            Shape::Value(word) => arg.value_name(word).action(ArgAction::Set),
-            Shape::List(word) => arg.value_name(word).action(ArgAction::Append),
-            Shape::Switch => arg
+            // Negative numbers reach the parsers, which say more than clap would.
+            Shape::Value(word) => arg.value_name(word).allow_negative_numbers(true).action(ArgAction::Set),
+            Shape::List(word) => arg.value_name(word).allow_negative_numbers(true).action(ArgAction::Append),
+            Shape::Switch if self.places == Places::FlagOnly => arg.action(ArgAction::SetTrue),
+            // A flag must be able to turn off what a variable or the file turned on.
+            Shape::Switch | Shape::YesNo => arg
                 .value_name("true|false")
                 .num_args(0..=1)
                 .require_equals(true)

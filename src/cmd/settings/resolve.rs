@@ -10,8 +10,11 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 
 use super::file::{DEFAULT_FILE, SettingsFile};
-use super::{Places, Setting, nearest, table};
+use super::{Places, Setting, Shape, nearest, table};
 use crate::model::clean;
+
+/// What every variable of ours begins with.
+const PREFIX: &str = "DOCKHEALTH_";
 
 /// Everything that is wrong with the settings, each named with where it came from and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,8 +23,8 @@ pub struct BadSettings(pub Vec<String>);
 impl fmt::Display for BadSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.len() {
-            1 => f.write_str("one setting is wrong; nothing was started")?,
-            n => write!(f, "{n} settings are wrong; nothing was started")?,
+            1 => f.write_str("one setting is wrong; nothing was done")?,
+            n => write!(f, "{n} settings are wrong; nothing was done")?,
         }
         self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
     }
@@ -75,11 +78,14 @@ impl Resolver {
         taken.sort();
         for (name, value) in taken {
             let Some(name) = name.to_str() else { continue };
-            if !name.starts_with("DOCKHEALTH_") && !others.contains(&name) {
+            if !name.starts_with(PREFIX) && !others.contains(&name) {
                 continue;
             }
             if !others.contains(&name) && !known.contains_key(name) {
-                let hint = hint(name, known.keys().map(String::as_str));
+                // Without what all of them begin with, which would make strangers look alike.
+                let short = name.trim_start_matches(PREFIX);
+                let meant = nearest(short, known.keys().map(|known| known.trim_start_matches(PREFIX)));
+                let hint = meant.map(|m| format!("; did you mean {PREFIX}{m}?")).unwrap_or_default();
                 self.problems.push(format!("{}: there is no such variable{hint}", clean(name, 80)));
                 continue;
             }
@@ -164,7 +170,8 @@ impl Resolver {
     ) -> Vec<T> {
         let texts: Vec<String> =
             self.flags.get_many::<String>(name).map(|v| v.cloned().collect()).unwrap_or_default();
-        texts.iter().filter_map(|text| self.read(name, text, &parse)).collect()
+        let origin = name.to_uppercase();
+        texts.iter().filter_map(|text| self.read(&origin, text, &parse)).collect()
     }
 
     /// Whether a setting was given anywhere.
@@ -207,6 +214,10 @@ impl Resolver {
     }
 
     fn raw_flag(&self, setting: &Setting) -> Option<Raw> {
+        if setting.shape == Shape::Switch && setting.places == Places::FlagOnly {
+            let on = self.flags.try_get_one::<bool>(setting.name).is_ok_and(|on| on == Some(&true));
+            return on.then(|| Raw { origin: setting.flag(), texts: vec!["true".into()] });
+        }
         // A setting this command has no flag for is simply not given.
         let texts = self.flags.try_get_many::<String>(setting.name).ok()??;
         let typed = self.flags.value_source(setting.name) == Some(ValueSource::CommandLine);
@@ -320,7 +331,7 @@ mod tests {
         for (problem, expected) in bad.0.iter().zip(&expected) {
             assert!(problem.starts_with(expected), "{problem:?} is not {expected:?}");
         }
-        assert!(bad.to_string().starts_with("10 settings are wrong; nothing was started\n  "), "{bad}");
+        assert!(bad.to_string().starts_with("10 settings are wrong; nothing was done\n  "), "{bad}");
     }
 
     #[test]

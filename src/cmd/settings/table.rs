@@ -18,7 +18,7 @@ table! {
     /// What every long-running program has.
     COMMON "General" {
         DATA_DIR "data-dir" Setting::value("DIR"),
-            "Where its state is kept [default: /var/lib/dockhealth as root, else ~/.local/state/dockhealth]";
+            "Where state is kept [default: /var/lib/dockhealth as root, else ~/.local/state/dockhealth]";
         THRESHOLD "threshold" Setting::value("PERCENT").or("50"),
             "Packet loss above which a container is restarted, until one is stored through the API";
     }

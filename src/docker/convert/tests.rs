@@ -90,7 +90,7 @@ fn events_that_matter_and_those_that_do_not() {
 }
 
 /// Any JSON, with the engine's own keys and words in it often enough to get far.
-fn engine_like() -> impl Strategy<Value = Value> {
+pub(in crate::docker) fn engine_like() -> impl Strategy<Value = Value> {
     let word = prop_oneof![
         Just("container".to_owned()),
         Just("die".to_owned()),
@@ -156,30 +156,29 @@ proptest! {
         let _ = info(&json);
     }
 
-    /// A real description in which one part was replaced by anything.
     #[test]
     fn no_damage_to_a_description_panics(part in 0_usize..400, with in engine_like()) {
-        let mut json = fixture(include_str!("../fixtures/inspect_20_10.json"));
-        let mut left = part;
-        replace(&mut json, &mut left, &with);
-        let _ = facts(&json);
+        let _ = facts(&damaged(include_str!("../fixtures/inspect_20_10.json"), part, &with));
     }
 }
 
-fn replace(json: &mut Value, left: &mut usize, with: &Value) {
+/// A real description whose part number `part`, counted in its own order, was replaced.
+pub(in crate::docker) fn damaged(description: &str, part: usize, with: &Value) -> Value {
+    let mut json = fixture(description);
+    let mut left = part;
+    replace(&mut json, &mut left, with);
+    json
+}
+
+fn replace(json: &mut Value, left: &mut usize, with: &Value) -> bool {
     if *left == 0 {
         *json = with.clone();
+        return true;
     }
-    *left = left.wrapping_sub(1);
-    let inner: Vec<&mut Value> = match json {
-        Value::Object(members) => members.values_mut().collect(),
-        Value::Array(items) => items.iter_mut().collect(),
-        _ => Vec::new(),
-    };
-    for value in inner {
-        if *left > 400 {
-            return;
-        }
-        replace(value, left, with);
+    *left -= 1;
+    match json {
+        Value::Object(members) => members.values_mut().any(|value| replace(value, left, with)),
+        Value::Array(items) => items.iter_mut().any(|value| replace(value, left, with)),
+        _ => false,
     }
 }

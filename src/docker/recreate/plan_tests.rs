@@ -1,7 +1,9 @@
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{RecreatePlan, RecreateRefusal, Surroundings, recreate_plan};
 use crate::docker::AnonymousVolumes;
+use crate::docker::convert::tests::{damaged, engine_like};
 
 fn engine_20_10() -> Value {
     serde_json::from_str(include_str!("../fixtures/inspect_20_10.json")).unwrap()
@@ -141,4 +143,14 @@ fn network_modes() {
     let plan = planned(&by_id);
     assert!(plan.body["NetworkingConfig"]["EndpointsConfig"].get("shop_default").is_some());
     assert_eq!(plan.body["HostConfig"]["Links"], json!(["db:base"]));
+}
+
+proptest! {
+    #[test]
+    fn no_description_panics(json in engine_like(), part in 0_usize..400, new: bool) {
+        let real = if new { include_str!("../fixtures/inspect_28.json") } else { include_str!("../fixtures/inspect_20_10.json") };
+        for inspect in [damaged(real, part, &json), json] {
+            let _ = recreate_plan(&inspect, &around(&inspect));
+        }
+    }
 }

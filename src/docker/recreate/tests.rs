@@ -246,7 +246,15 @@ async fn what_someone_else_did_meanwhile_stays() {
     assert_eq!(swept[0].0.stage, RecreateStage::RenameNew);
     assert_eq!(id_of(&fake, "web"), theirs.as_str());
 
-    // Both are gone: there is nothing to bring back.
+    // Someone removed the new one after it had taken over: they did not mean to get the old one back.
+    let (fake, order) = lab();
+    let journal = Journal { die: Some((RecreateStage::RemoveOld, Moment::After)), ..Journal::default() };
+    assert!(!until_dead(&fake, &journal, &order).await);
+    fake.user_remove("web");
+    assert_eq!(sweep(&fake, journal.unfinished()).await[0].1.clone().unwrap(), Settled::Finished);
+    assert_eq!(fake.names(), [("bystander".to_owned(), true)]);
+
+    // The old one is gone: there is nothing to bring back.
     let (fake, order) = lab();
     let journal = Journal { die: Some((RecreateStage::StopOld, Moment::After)), ..Journal::default() };
     assert!(!until_dead(&fake, &journal, &order).await);
@@ -281,6 +289,6 @@ async fn a_refusal_touches_nothing() {
 fn names_aside_are_valid_and_known() {
     let long = ContainerName::new("x".repeat(255)).unwrap();
     let op = OperationId::new("/%".repeat(64)).unwrap();
-    assert!(aside(&long, "old", &op).is_aside());
-    assert!(!ContainerName::new("dockhealth-agent").unwrap().is_aside());
+    assert!(aside(&long, ContainerName::OLD_ASIDE, &op).is_aside());
+    assert!(!ContainerName::new("my-dockhealth-agent").unwrap().is_aside());
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::pending;
-use std::io;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::flight::{CheckId, Flight};
 use super::inbox::Inbox;
-use super::socket::{EchoSocket, Family};
+use super::socket::{EchoSocket, Family, Waiting};
 use super::{PingError, Pinger, ProbeOutcome, ProbePlan, SocketMode};
 
 /// Checks that may wait for the task to take them up; further callers wait their turn.
@@ -195,26 +195,14 @@ impl PingTask {
     /// replies under our identifier could do that), other answers may be pushed out, so no open probe is trusted to
     /// be lost.
     fn read(&mut self) -> Turn {
-        let (flight, inbox) = (&mut self.flight, &mut self.inbox);
-        let mut sockets = [Some(&self.v4), self.v6.as_ref()].into_iter().flatten();
-        let emptied = sockets.all(|socket| {
-            (0..BATCHES_PER_TURN).any(|_| {
-                let received = socket.get_ref().receive(inbox, |answer| {
-                    flight.answer(answer.tag, answer.sequence, answer.source, answer.arrived);
-                });
-                if let Err(error) = &received
-                    && error.kind() != io::ErrorKind::WouldBlock
-                {
-                    tracing::debug!(%error, "receiving echo replies");
-                }
-                received.is_err()
-            })
-        });
-        if emptied {
-            return Turn::Done;
+        let mut turn = Turn::Done;
+        for socket in [Some(&self.v4), self.v6.as_ref()].into_iter().flatten() {
+            if read_all(socket.get_ref(), &mut self.inbox, &mut self.flight) == Turn::MoreToRead {
+                self.flight.doubt_open_probes();
+                turn = Turn::MoreToRead;
+            }
         }
-        flight.doubt_open_probes();
-        Turn::MoreToRead
+        turn
     }
 
     /// Sends up to a burst of what is due; returns how many.
@@ -228,7 +216,7 @@ impl PingTask {
                 Family::V4 => Some(&self.v4),
                 Family::V6 => self.v6.as_ref(),
             };
-            let result = socket.map_or(Err(io::ErrorKind::AddrNotAvailable.into()), |socket| {
+            let result = socket.map_or(Err(ErrorKind::AddrNotAvailable.into()), |socket| {
                 socket.get_ref().send(probe.address, probe.sequence, probe.tag)
             });
             if let Err(error) = result {
@@ -238,6 +226,25 @@ impl PingTask {
         }
         sent
     }
+}
+
+/// Reads until the socket is empty, or as often as one turn may.
+fn read_all(socket: &EchoSocket, inbox: &mut Inbox, flight: &mut Flight) -> Turn {
+    for _ in 0..BATCHES_PER_TURN {
+        let received = socket.receive(inbox, |answer| {
+            flight.answer(answer.tag, answer.sequence, answer.source, answer.arrived);
+        });
+        match received {
+            Ok(Waiting::Perhaps) => {}
+            Ok(Waiting::Nothing) => return Turn::Done,
+            // What may be left is read in the next turn, before any deadline passes.
+            Err(error) => {
+                tracing::debug!(%error, "receiving echo replies");
+                return Turn::Done;
+            }
+        }
+    }
+    Turn::MoreToRead
 }
 
 fn open_socket(family: Family, mode: SocketMode, identifier: u16) -> Result<AsyncFd<EchoSocket>, PingError> {

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Packets taken from the kernel at once.
-const BATCH: usize = 32;
+pub(super) const BATCH: usize = 32;
 /// Bytes kept of a packet: an echo of ours behind the longest IPv4 header has 84.
 const PACKET_LEN: usize = 128;
 /// Bytes of a `cmsghdr` up to its data: a length and two ints, aligned for the data.

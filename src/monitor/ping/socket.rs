@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 
-use super::inbox::Inbox;
+use super::inbox::{BATCH, Inbox};
 use super::packet::{Echo, Framing, Tag};
 use super::{PingError, SocketMode};
 
@@ -43,6 +43,13 @@ pub(super) struct Answer {
     pub(super) arrived: Instant,
 }
 
+/// Whether packets are left in the kernel after a batch was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    Nothing,
+    Perhaps,
+}
+
 /// A non-blocking ICMP socket of one family.
 #[derive(Debug)]
 pub(super) struct EchoSocket {
@@ -71,7 +78,13 @@ impl EchoSocket {
         let set_up = || -> io::Result<()> {
             socket.set_nonblocking(true)?;
             socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-            timestamp_arrivals(&socket)?;
+            // The kernel notes when each packet reached the host, so round trips are true however late they are read.
+            set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
+            if family == Family::V4 {
+                // Packets that may not be fragmented, and need not be, are spared the choice of an id: a tenth of a
+                // probe's cost.
+                set_option(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO)?;
+            }
             if mode == SocketMode::Raw {
                 socket.attach_filter(&only_replies_to(framing, identifier))?;
             }
@@ -97,9 +110,13 @@ impl EchoSocket {
         }
     }
 
-    /// Hands the answers that wait in the kernel to `take`, one batch of them; `WouldBlock` when there are none.
-    pub(super) fn receive(&self, inbox: &mut Inbox, take: impl FnMut(Answer)) -> io::Result<()> {
-        let received = inbox.fill(&self.socket)?;
+    /// Hands a batch of the answers that wait in the kernel to `take`.
+    pub(super) fn receive(&self, inbox: &mut Inbox, take: impl FnMut(Answer)) -> io::Result<Waiting> {
+        let received = match inbox.fill(&self.socket) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Waiting::Nothing),
+            filled => filled?,
+        };
+        let waiting = if received.len() < BATCH { Waiting::Nothing } else { Waiting::Perhaps };
         let (instant, wall) = (Instant::now(), SystemTime::now());
         let answers = received.iter().filter_map(|slot| {
             let echo = Echo::from_reply(self.framing, slot.packet())?;
@@ -111,7 +128,7 @@ impl EchoSocket {
             ours.then_some(answer)
         });
         answers.for_each(take);
-        Ok(())
+        Ok(waiting)
     }
 }
 
@@ -129,20 +146,10 @@ fn refusal(family: Family, mode: SocketMode, error: &io::Error) -> PingError {
     }
 }
 
-/// Has the kernel note when each packet reached the host, so that round trips are true however late they are read.
-fn timestamp_arrivals(socket: &Socket) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    let len = libc::socklen_t::try_from(mem::size_of_val(&on)).expect("4 fits");
-    // SAFETY: the pointer and the length are those of `on`, which outlives the call.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_TIMESTAMPNS,
-            (&raw const on).cast(),
-            len,
-        )
-    };
+fn set_option(socket: &Socket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(mem::size_of_val(&value)).expect("4 fits");
+    // SAFETY: the pointer and the length are those of `value`, which outlives the call.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), len) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

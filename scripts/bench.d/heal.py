@@ -1,0 +1,143 @@
+"""Seconds until a container runs again, by the engine's own time stamps, beside what one would use instead.
+
+crash: its main process is killed. stop: `docker stop`. loss: all ICMP to it is dropped. All at a 10 s interval.
+"""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import lab
+
+CONTAINERS, GIVE_UP = 10, 120
+FAULTS = ("crash", "stop", "loss")
+# A lossy container at a time: several at once are an outage of the network, which a breaker leaves alone.
+GAP = {"crash": 1.3, "stop": 1.3, "loss": 7.7}
+
+
+def hurt(fault, name, engine):
+    """Injects it; gives when the container was last well."""
+    state = engine.inspect(name)["State"]
+    if fault == "loss":
+        rules = "add table inet dhbench; add chain inet dhbench in { type filter hook input priority 0; };" \
+                "add rule inet dhbench in meta l4proto icmp drop"
+        lab.run("nsenter", "-t", str(state["Pid"]), "-n", "nft", rules)
+        return time.time()
+    if fault == "crash":
+        os.kill(state["Pid"], signal.SIGKILL)
+    else:
+        lab.docker("stop", "-t", "0", name)
+    return None
+
+
+def measure(fault, names):
+    """Hurts every container once; gives the seconds each took to run again, None for never."""
+    engine, rng = lab.Engine(), random.Random(7)
+    started = {name: engine.inspect(name)["State"]["StartedAt"] for name in names}
+    hurt_at = {}
+    for name in names:
+        hurt_at[name] = hurt(fault, name, engine)
+        time.sleep(rng.uniform(0.5, 1.5) * GAP[fault])
+    times, end = {}, time.monotonic() + GIVE_UP
+    while len(times) < len(names) and time.monotonic() < end:
+        for name in set(names) - set(times):
+            state = engine.inspect(name)["State"]
+            if state["Running"] and state["StartedAt"] != started[name]:
+                since = hurt_at[name] or lab.instant(state["FinishedAt"])
+                times[name] = lab.instant(state["StartedAt"]) - since
+        time.sleep(0.1)
+    return [times.get(name) for name in names]
+
+
+@contextlib.contextmanager
+def dockhealth(names):
+    with lab.dockhealth_up("--interval", "10s", "--host-budget", "1000/10m", "--grace", "1s", "--backoff", "1s") as (_, call):
+        lab.monitor(call, names)
+        yield
+
+
+@contextlib.contextmanager
+def seed(names):
+    program = os.path.join(os.path.dirname(__file__), "seed.py")
+    process = subprocess.Popen([sys.executable, program, "10", *names])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def monit(names):
+    engine = lab.Engine()
+    with tempfile.TemporaryDirectory() as folder:
+        lines = ["set daemon 10", f"set logfile {folder}/log", f"set idfile {folder}/id",
+                 f"set statefile {folder}/state", f"set pidfile {folder}/pid"]
+        docker = lab.run("sh", "-c", "command -v docker")
+        for name in names:
+            with open(f"{folder}/{name}", "w") as check:
+                check.write(f"#!/bin/sh\n[ \"$({docker} inspect -f '{{{{.State.Running}}}}' {name})\" = true ]\n")
+            os.chmod(f"{folder}/{name}", 0o755)
+            address = next(iter(engine.inspect(name)["NetworkSettings"]["Networks"].values()))["IPAddress"]
+            lines += [f"check program {name}-state with path {folder}/{name}",
+                      f"  if status != 0 then exec \"{docker} start {name}\"",
+                      f"check host {name}-ping with address {address}",
+                      f"  if failed ping count 5 with timeout 1 seconds then exec \"{docker} restart -t 0 {name}\""]
+        config = f"{folder}/monitrc"
+        with open(config, "w") as file:
+            file.write("\n".join(lines) + "\n")
+        os.chmod(config, 0o600)
+        process = subprocess.Popen(["monit", "-I", "-c", config], stdout=subprocess.DEVNULL)
+        try:
+            time.sleep(25)  # its first cycles only learn that all is well
+            yield
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+@contextlib.contextmanager
+def nobody(_names):
+    yield
+
+
+def floor(names):
+    """The engine's own start and restart, asked at once: nobody can be faster."""
+    times = {fault: [] for fault in FAULTS}
+    engine = lab.Engine()
+    for name in names:
+        os.kill(engine.inspect(name)["State"]["Pid"], signal.SIGKILL)
+        lab.wait_for("it died", 10, lambda name=name: not engine.inspect(name)["State"]["Running"])
+        since = time.time()
+        lab.docker("start", name)
+        times["crash"].append(lab.instant(engine.inspect(name)["State"]["StartedAt"]) - since)
+        since = time.time()
+        lab.docker("restart", "-t", "0", name)
+        times["loss"].append(lab.instant(engine.inspect(name)["State"]["StartedAt"]) - since)
+    times["stop"] = times["crash"]
+    return times
+
+
+CONTESTANTS = [("dockhealth up", dockhealth, ()), ("Docker restart: always", nobody, ("--restart", "always")),
+               ("monit", monit, ()), ("the seed's design", seed, ())]
+rows = []
+with lab.containers(CONTAINERS) as names:
+    times = floor(names)
+    rows.append(("floor: docker start, restart", *(lab.spread(times[fault]) for fault in FAULTS)))
+for label, contestant, options in CONTESTANTS:
+    # Docker is known never to act on these two: no need to wait for that ten times over.
+    never = {"stop", "loss"} if contestant is nobody else set()
+    row = [label]
+    for fault in FAULTS:
+        if fault in never:
+            row.append("never (by design)")
+            continue
+        with lab.containers(CONTAINERS, *options) as names, contestant(names):
+            row.append(lab.spread(measure(fault, names)))
+    rows.append(tuple(row))
+lab.table(("median / max, seconds", *FAULTS), rows)

@@ -1,0 +1,190 @@
+"""What the benchmarks share: containers of their own, dockhealth under test, processes' costs, and figures."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import resource
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from datetime import datetime
+
+BINARY = os.environ["DOCKHEALTH"]
+IMAGE = "dockhealth-test/busybox:1"
+PREFIX = f"dhbench-{os.getpid()}"
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def run(*command, check=True, **options):
+    return subprocess.run(command, check=check, text=True, stdout=subprocess.PIPE, **options).stdout.strip()
+
+
+def docker(*arguments, check=True):
+    return run("docker", *arguments, check=check, stderr=None if check else subprocess.DEVNULL)
+
+
+def busybox_image():
+    """Debian's static busybox, FROM scratch."""
+    if subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True).returncode == 0:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        os.mkdir(f"{folder}/bin")
+        shutil.copy("/bin/busybox", f"{folder}/bin/busybox")
+        for applet in run("/bin/busybox", "--list").split():
+            if applet != "busybox":
+                os.symlink("busybox", f"{folder}/bin/{applet}")
+        tar = subprocess.Popen(["tar", "-C", folder, "-c", "."], stdout=subprocess.PIPE)
+        subprocess.run(["docker", "import", "-", IMAGE], stdin=tar.stdout, check=True, stdout=subprocess.DEVNULL)
+
+
+@contextlib.contextmanager
+def containers(count, *options):
+    """`count` idle containers; gives their names, removes them in the end."""
+    busybox_image()
+    names = [f"{PREFIX}-{i:03}" for i in range(count)]
+    try:
+        for name in names:
+            docker("run", "-d", "--name", name, "--init", *options, IMAGE, "sleep", "1000000")
+        yield names
+    finally:
+        for name in names:
+            docker("rm", "-f", name, check=False)
+
+
+class Engine(http.client.HTTPConnection):
+    """The engine's API, without the command line's start-up time."""
+
+    def __init__(self):
+        super().__init__("localhost")
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://"))
+
+    def inspect(self, name):
+        self.request("GET", f"/containers/{name}/json")
+        return json.load(self.getresponse())
+
+
+def instant(text):
+    """Docker's time stamp as unix seconds."""
+    head, fraction = re.fullmatch(r"(.*:\d\d)(?:\.(\d+))?Z", text).groups()
+    return datetime.fromisoformat(head + "+00:00").timestamp() + float(f"0.{fraction or 0}")
+
+
+@contextlib.contextmanager
+def dockhealth_up(*options):
+    """`dockhealth up` with a folder and a port of its own; gives (process, call), call(method, path) being its API."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        listen = f"127.0.0.1:{probe.getsockname()[1]}"
+    with tempfile.TemporaryDirectory() as folder:
+        log = open(f"{folder}/log", "w+")
+        command = [BINARY, "up", "--listen", listen, "--data-dir", f"{folder}/data", "--hostname", "bench", *options]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+
+        def call(method, path):
+            with open(f"{folder}/data/token") as file:
+                headers = {"Authorization": f"Bearer {file.read().strip()}"}
+            request = urllib.request.Request(f"http://{listen}/api/v1{path}", method=method, headers=headers)
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                body = answer.read()
+            return json.loads(body) if body else None
+
+        try:
+            wait_for("dockhealth up answers", 30, lambda: attempt(lambda: call("GET", "/hosts")))
+            yield process, call
+        except BaseException:
+            log.seek(0)
+            sys.stderr.write(log.read()[-4000:])
+            raise
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def monitor(call, names):
+    """Has `up` monitor the containers, and waits until it calls them healthy."""
+    wait_for("all are listed", 30, lambda: set(names) <= {c["name"] for c in call("GET", "/containers")})
+    for name in names:
+        call("POST", f"/containers/bench/{name}")
+
+    def healthy():
+        return sum(c["name"] in names and c["health"] == "healthy" for c in call("GET", "/containers"))
+
+    wait_for("all are healthy", 90, lambda: healthy() == len(names))
+
+
+def attempt(action):
+    with contextlib.suppress(OSError):
+        return action() is not None
+    return False
+
+
+def wait_for(what, seconds, probe):
+    end = time.monotonic() + seconds
+    while True:
+        if value := probe():
+            return value
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {seconds} s")
+        time.sleep(0.05)
+
+
+def cost_of(command):
+    """Wall and CPU seconds of one run of `command`, which may fail."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wall, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def cpu_of(pid):
+    """CPU seconds of a process and of its children that ended; 0 once it is gone."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+        return sum(int(field) for field in fields[11:15]) / TICK
+    return 0.0
+
+
+def engine_cpu():
+    """CPU seconds of the engine so far: dockerd, containerd, their shims."""
+    total = 0.0
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/comm") as comm:
+            if comm.read().strip() in ("dockerd", "containerd", "containerd-shim", "containerd-shim-r", "docker-proxy"):
+                total += cpu_of(pid)
+    return total
+
+
+def rss_of(pid):
+    """Resident MiB."""
+    with open(f"/proc/{pid}/status") as status:
+        return int(re.search(r"VmRSS:\s+(\d+)", status.read())[1]) / 1024
+
+
+def spread(values):
+    """`median / max`, or how many never came."""
+    came = [value for value in values if value is not None]
+    if not came:
+        return "never"
+    never = f", {len(values) - len(came)} of {len(values)} never" if len(came) < len(values) else ""
+    return f"{statistics.median(came):.2f} / {max(came):.2f}{never}"
+
+
+def ratio(ours, theirs):
+    return f"{ours / theirs:.2f}x" if theirs else "-"
+
+
+def table(head, rows):
+    widths = [max(len(str(row[i])) for row in [head, *rows]) for i in range(len(head))]
+    for row in [head, *rows]:
+        print("  " + "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip())
+    sys.stdout.flush()

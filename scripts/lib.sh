@@ -1,0 +1,101 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2034
+# What the scripts share. Sourced, never run.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
+# The release binary and its links; also the build context of the image FROM scratch.
+RELEASE=$TARGET/release-bin
+# What `up` remembers, so that `down` undoes exactly that.
+STATE=${XDG_STATE_HOME:-$HOME/.local/state}/dockhealth-scripts
+# Tools that cargo builds once.
+TOOLS=${XDG_CACHE_HOME:-$HOME/.cache}/dockhealth-tools
+PATH=$TOOLS/bin:$PATH:$HOME/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
+export PATH
+
+say() { printf '==> %s\n' "$*" >&2; }
+warn() { printf 'warning: %s\n' "$*" >&2; }
+fail() {
+  printf 'error: %s\n' "$*" >&2
+  exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Prints a script's own comment header as its help.
+usage() { sed -n '2,/^[^#]/{/^#/{s/^# \{0,1\}//;p}}' "$0"; }
+
+# Runs a command as root, and says so when that takes sudo.
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  elif have sudo; then
+    say "sudo $*"
+    sudo "$@"
+  else
+    fail "this needs root, and there is no sudo: $*"
+  fi
+}
+
+# The engine: `answers`, `denied` (it is there, but not for this user), `down` (installed), or `absent`.
+engine() {
+  local socket=/var/run/docker.sock answer
+  if have docker; then
+    answer=$(docker version --format '{{.Server.Version}}' 2>&1) && { echo answers; return; }
+    case $answer in *"permission denied"*) echo denied; return ;; esac
+  elif [ -z "${DOCKER_HOST:-}" ] && [ -S "$socket" ] && have curl; then
+    curl -sf --max-time 5 --unix-socket "$socket" http://localhost/_ping >/dev/null && { echo answers; return; }
+    [ -w "$socket" ] || { echo denied; return; }
+  fi
+  if have dockerd; then echo down; else echo absent; fi
+}
+
+# Points dockhealth, which knows DOCKER_HOST but no docker contexts, to the engine that `docker` uses.
+use_docker_context() {
+  local host
+  if [ -z "${DOCKER_HOST:-}" ] && have docker; then
+    host=$(docker context inspect --format '{{.Endpoints.docker.Host}}' 2>/dev/null) || return 0
+    case $host in unix://* | tcp://*) export DOCKER_HOST=$host ;; esac
+  fi
+}
+
+# Waits until the command succeeds: wait_until SECONDS COMMAND...
+wait_until() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    [ "$SECONDS" -lt "$end" ] || return 1
+    sleep 0.2
+  done
+}
+
+# Whether something listens at ADDRESS:PORT.
+listens() {
+  local host=${1%:*}
+  host=${host#[}
+  host=${host%]}
+  case $host in 0.0.0.0 | '' | '*') host=127.0.0.1 ;; ::) host=::1 ;; esac
+  (exec 3<>"/dev/tcp/$host/${1##*:}") 2>/dev/null
+}
+
+# Whether the process whose id is in FILE runs the program NAME: pid_runs FILE NAME
+pid_runs() {
+  [ -s "$1" ] && [ "$(cat "/proc/$(cat "$1")/comm" 2>/dev/null)" = "$2" ]
+}
+
+# The machine, for figures that mean nothing without it.
+machine() {
+  local memory
+  memory=$(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)
+  echo "$(nproc) cores, $memory, Linux $(uname -r), load $(cut -d' ' -f1 /proc/loadavg)"
+}
+
+# What `up` needs root for, or nothing: the engine's socket, and pings where neither raw ICMP nor
+# net.ipv4.ping_group_range is open to this user.
+needs_root() {
+  [ "$(id -u)" != 0 ] || return 1
+  if [ "$(engine)" = denied ]; then echo "the Docker socket"; return; fi
+  local low high
+  read -r low high </proc/sys/net/ipv4/ping_group_range
+  if [ "$(id -g)" -lt "$low" ] || [ "$(id -g)" -gt "$high" ]; then echo "ICMP sockets"; return; fi
+  return 1
+}
