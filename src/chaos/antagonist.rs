@@ -61,7 +61,7 @@ pub enum AntagonistNews {
     Ended {
         /// How many containers it stopped.
         stopped: u32,
-        /// Which of those don't run now: nobody brought them back.
+        /// Which of those nobody had brought back; it started them again itself.
         down: Vec<ContainerName>,
     },
 }
@@ -89,14 +89,18 @@ impl fmt::Display for AntagonistNews {
             }
             Self::Ended { stopped, down } => {
                 let names: Vec<&str> = down.iter().map(ContainerName::as_str).collect();
-                write!(f, "antagonist ended: stopped {stopped}, still down: {}", names.join(", "))
+                write!(
+                    f,
+                    "antagonist ended: stopped {stopped}; nobody had healed {}, so it started them again",
+                    names.join(", ")
+                )
             }
         }
     }
 }
 
-/// Attacks until `shutdown` or the configured end. A fault of the engine is told and survived. What it stopped stays
-/// for the healer: an antagonist that starts containers again would hide that nobody else does.
+/// Attacks until `shutdown` or the configured end. A fault of the engine is told and survived. While it runs, what it
+/// stopped stays for the healer; at its end it starts what is still down, and names it.
 pub async fn run_antagonist<E>(
     config: &AntagonistConfig,
     engine: &E,
@@ -127,7 +131,7 @@ pub async fn run_antagonist<E>(
         () = shutdown.cancelled() => {}
         () = tokio::time::sleep(config.for_span.unwrap_or(Duration::MAX)) => {}
     }
-    let down = if victims.is_empty() { Vec::new() } else { still_down(engine, victims).await };
+    let down = if victims.is_empty() { Vec::new() } else { start_again(engine, victims).await };
     say(AntagonistNews::Ended { stopped, down });
 }
 
@@ -151,15 +155,23 @@ where
     }
 }
 
-/// Which of `victims` exist and don't run. None when the engine can't say: it is the end, and nothing hangs on it.
-async fn still_down<E>(engine: &E, victims: BTreeSet<ContainerName>) -> Vec<ContainerName>
+/// Undoes what is left of its faults: starts those of `victims` that exist and don't run, and names them, since
+/// somebody should have. None when the engine can't say: it is the end, and it was told before that it is away.
+async fn start_again<E>(engine: &E, victims: BTreeSet<ContainerName>) -> Vec<ContainerName>
 where
-    E: ContainerSource + ?Sized,
+    E: ContainerSource + ContainerActuator + ?Sized,
 {
     let containers = engine.list().await.unwrap_or_default();
-    let down =
-        |name: &ContainerName| containers.iter().any(|c| c.name == *name && c.state != RunState::Running);
-    victims.into_iter().filter(down).collect()
+    let down = containers.into_iter().filter(|c| c.state != RunState::Running && victims.contains(&c.name));
+    let mut names = Vec::new();
+    for container in down {
+        if let Err(error) = engine.start(&container.id).await {
+            tracing::warn!(container = %container.name, %error, "what was stopped could not be started again");
+        }
+        names.push(container.name);
+    }
+    names.sort();
+    names
 }
 
 #[cfg(test)]
@@ -221,8 +233,10 @@ mod tests {
 
     #[async_trait]
     impl ContainerActuator for FakeEngine {
-        async fn start(&self, _: &ContainerId) -> Result<(), EngineError> {
-            unreachable!("the antagonist starts nothing")
+        async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
+            let mut containers = self.containers.lock().unwrap();
+            containers.iter_mut().filter(|c| c.id == *id).for_each(|c| c.state = RunState::Running);
+            Ok(())
         }
         async fn restart(&self, _: &ContainerId, _: Option<Duration>) -> Result<(), EngineError> {
             unreachable!("the antagonist restarts nothing")
@@ -261,8 +275,8 @@ mod tests {
         assert_eq!(lines[0], "antagonist stops a container every 30s, seed 7");
         assert!(lines[1].starts_with("stopped ") && lines[2].starts_with("stopped "), "{lines:#?}");
         assert!(lines[3].starts_with("nobody to stop"), "{lines:#?}");
-        assert_eq!(lines[4], "antagonist ended: stopped 2, still down: a, b");
-        assert_eq!(engine.running(), 0);
+        assert_eq!(lines[4], "antagonist ended: stopped 2; nobody had healed a, b, so it started them again");
+        assert_eq!(engine.running(), 2, "its faults end with it");
     }
 
     #[tokio::test(start_paused = true)]

@@ -35,8 +35,8 @@ pub enum DummyNews {
     Armed {
         /// The injector's own description.
         backend: String,
-        /// The seed to repeat it with.
-        seed: u64,
+        /// The seed to repeat it with, where chance plays a part.
+        seed: Option<u64>,
     },
     /// It can't lose packets and goes on without.
     Unarmed(InjectError),
@@ -52,7 +52,8 @@ impl fmt::Display for DummyNews {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Time { started, now } => write!(f, "started at {started}, it is {now}"),
-            Self::Armed { backend, seed } => write!(f, "loses packets by {backend}, seed {seed}"),
+            Self::Armed { backend, seed: Some(seed) } => write!(f, "loses packets by {backend}, seed {seed}"),
+            Self::Armed { backend, seed: None } => write!(f, "loses packets by {backend}"),
             Self::Unarmed(error) => write!(f, "goes on without losing packets: {error}"),
             Self::Phase(LossPhase { loss: Some(loss), lasts }) => {
                 write!(f, "loses {loss} of its packets for {:.1}s", lasts.as_secs_f64())

@@ -14,4 +14,4 @@ pub use dummy::{DummyConfig, DummyNews, run_dummy};
 pub use inject::{InjectError, LossBackend, LossInjector, best_injector, in_netns, probe_backends};
 pub use pattern::{NamePattern, PatternError};
 pub use plan::{Attack, Targets};
-pub use schedule::{LossPhase, LossPlan, LossPlanError};
+pub use schedule::{LossPhase, LossPlan, LossPlanError, RandomLoss};

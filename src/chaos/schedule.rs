@@ -19,15 +19,54 @@ pub enum LossPlanError {
     Spans(Duration, Duration),
 }
 
+/// When packets are lost, and how many.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LossPlan {
+    /// Always the same share, from the start.
+    Steady(LossPercent),
+    /// None for a random span, a random share for a random span, and so on.
+    Random(RandomLoss),
+}
+
+impl LossPlan {
+    /// The usual random one: 20 to 100 percent, for 5 to 30 seconds.
+    pub fn usual(seed: u64) -> Self {
+        Self::Random(RandomLoss {
+            seed,
+            loss: 20..=100,
+            spans: Duration::from_secs(5)..=Duration::from_secs(30),
+        })
+    }
+
+    /// The seed to repeat it with, where chance plays a part.
+    pub fn seed(&self) -> Option<u64> {
+        match self {
+            Self::Steady(_) => None,
+            Self::Random(random) => Some(random.seed),
+        }
+    }
+
+    /// Its phases, without end.
+    pub fn phases(&self) -> Box<dyn Iterator<Item = LossPhase> + Send> {
+        match self {
+            Self::Steady(loss) => Box::new(std::iter::repeat(LossPhase { loss: Some(*loss), lasts: STEADY })),
+            Self::Random(random) => Box::new(random.phases()),
+        }
+    }
+}
+
+/// A steady loss is set anew this often.
+const STEADY: Duration = Duration::from_hours(24);
+
 /// Loss of a random share for a random span, then none for a random span, and so on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LossPlan {
+pub struct RandomLoss {
     seed: u64,
     loss: RangeInclusive<u8>,
     spans: RangeInclusive<Duration>,
 }
 
-impl LossPlan {
+impl RandomLoss {
     /// Losses in whole percent and spans, each range inclusive.
     pub fn new(
         seed: u64,
@@ -42,16 +81,6 @@ impl LossPlan {
             return Err(LossPlanError::Spans(*spans.start(), *spans.end()));
         }
         Ok(Self { seed, loss, spans })
-    }
-
-    /// The usual one: 20 to 100 percent, for 5 to 30 seconds.
-    pub fn usual(seed: u64) -> Self {
-        Self { seed, loss: 20..=100, spans: Duration::from_secs(5)..=Duration::from_secs(30) }
-    }
-
-    /// The seed to repeat it with.
-    pub fn seed(&self) -> u64 {
-        self.seed
     }
 
     /// Its phases, without end. The first is quiet, so that an address has answered before it falls silent.
@@ -90,13 +119,14 @@ mod tests {
         let seconds = |a, b| Duration::from_secs(a)..=Duration::from_secs(b);
         let (empty, down) = (RangeInclusive::new(50, 20), RangeInclusive::new(0, 20));
         for loss in [empty, down, 20..=101] {
-            assert!(matches!(LossPlan::new(1, loss, seconds(5, 30)), Err(LossPlanError::Loss(..))));
+            assert!(matches!(RandomLoss::new(1, loss, seconds(5, 30)), Err(LossPlanError::Loss(..))));
         }
         for spans in [seconds(30, 5), seconds(0, 5), seconds(5, 100_000)] {
-            let error = LossPlan::new(1, 20..=100, spans).unwrap_err();
+            let error = RandomLoss::new(1, 20..=100, spans).unwrap_err();
             assert!(error.to_string().contains("at least 100ms"), "{error}");
         }
-        assert_eq!(LossPlan::new(3, 20..=100, seconds(5, 30)), Ok(LossPlan::usual(3)));
+        let usual = RandomLoss::new(3, 20..=100, seconds(5, 30)).map(LossPlan::Random);
+        assert_eq!(usual, Ok(LossPlan::usual(3)));
     }
 
     proptest! {
@@ -106,7 +136,7 @@ mod tests {
         ) {
             let high = low.saturating_add(width).min(100);
             let spans = Duration::from_millis(shortest)..=Duration::from_millis(shortest + more);
-            let plan = LossPlan::new(seed, low..=high, spans.clone()).unwrap();
+            let plan = RandomLoss::new(seed, low..=high, spans.clone()).unwrap();
             let phases: Vec<_> = plan.phases().take(40).collect();
             for (n, phase) in phases.iter().enumerate() {
                 prop_assert!(spans.contains(&phase.lasts));

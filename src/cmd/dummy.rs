@@ -7,7 +7,7 @@ use super::runtime::{block_on, until_told_to_stop};
 use super::settings::{OPTIONS, Resolver, Setting, parse, with_settings};
 use super::{Failure, options};
 use crate::chaos::{DummyConfig, LossPlan, best_injector, run_dummy};
-use crate::model::clean;
+use crate::model::{LossPercent, clean};
 
 const EVERY: Setting =
     Setting::value("SPAN").or("10s").flag_only().called("every", OPTIONS, "How often it tells the time");
@@ -15,6 +15,11 @@ const ANTAGONIST: Setting = Setting::switch().flag_only().called(
     "antagonist",
     OPTIONS,
     "Lose 20 to 100 % of its packets, for random spans (needs CAP_NET_ADMIN)",
+);
+const LOSS: Setting = Setting::value("PERCENT").flag_only().called(
+    "loss",
+    "Options",
+    "Lose this share all the time instead, from 0 to 100",
 );
 const INTERFACE: Setting = Setting::value("NAME").or("eth0").flag_only().called(
     "interface",
@@ -24,16 +29,19 @@ const INTERFACE: Setting = Setting::value("NAME").or("eth0").flag_only().called(
 
 /// Its arguments.
 pub(super) fn command() -> Command {
-    let own = &[&EVERY, &ANTAGONIST, &INTERFACE, &options::SEED][..];
+    let own = &[&EVERY, &ANTAGONIST, &LOSS, &INTERFACE, &options::SEED][..];
     let about = "Tell when it started and what time it is; with --antagonist, lose packets now and then";
     with_settings(Command::new("dummy").about(about), &[own])
 }
 
 fn config(mut r: Resolver) -> Result<DummyConfig, Failure> {
     let seed = r.opt(&options::SEED, options::seed).unwrap_or_else(rand::random);
+    let steady = r.opt(&LOSS, parse::typed::<LossPercent>);
+    let random = r.switch(&ANTAGONIST).then(|| LossPlan::usual(seed));
+    let loss = steady.map(LossPlan::Steady).or(random);
     let config = DummyConfig {
         every: r.get(&EVERY, parse::span(parse::millis(100, 86_400_000))),
-        loss: r.switch(&ANTAGONIST).then(|| LossPlan::usual(seed)),
+        loss,
         interface: r.get(&INTERFACE, |text| match text {
             // What the kernel takes for the name of an interface (IFNAMSIZ).
             name if (1..16).contains(&name.len())

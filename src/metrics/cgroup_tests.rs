@@ -4,10 +4,10 @@ use tempfile::TempDir;
 use super::*;
 
 const ID: &str = "b416e74e728f259a203d61c07746979ac14a9db1aeb97dc4440cefc5fcd570e7";
-/// Recorded, shortened.
+/// As recorded on Linux 6.18, shortened, with some page cache put in.
 const STAT_V1: &str = "cache 8192\ninactive_file 1\nhierarchical_memory_limit 9223372036854771712\n\
                        total_cache 8192\ntotal_inactive_file 4096\ntotal_active_file 0\n";
-/// By the kernel's documentation, shortened.
+/// In the form the kernel's `cgroup-v2.rst` gives, shortened.
 const STAT_V2: &str = "anon 57344\nfile 8192\nkernel 122880\ninactive_anon 53248\nactive_anon 4096\n\
                        inactive_file 4096\nactive_file 4096\n";
 const CPU_V2: &str = "usage_usec 21700\nuser_usec 20000\nsystem_usec 1700\nnice_usec 0\n";

@@ -91,12 +91,19 @@ impl Default for Threshold {
     }
 }
 
-impl FromStr for Threshold {
+impl FromStr for LossPercent {
     type Err = PercentError;
     fn from_str(text: &str) -> Result<Self, PercentError> {
         let digits = text.trim().trim_end_matches('%').trim_end();
         let percent = digits.parse().map_err(|_| PercentError(format!("{:?}", super::clean(text, 40))))?;
         Self::new(percent)
+    }
+}
+
+impl FromStr for Threshold {
+    type Err = PercentError;
+    fn from_str(text: &str) -> Result<Self, PercentError> {
+        text.parse().map(Self)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::pending;
-use std::iter;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -13,18 +13,18 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
-use super::flight::{CheckId, Flight, Transmit};
+use super::flight::{CheckId, Flight};
 use super::inbox::Inbox;
 use super::socket::{EchoSocket, Family, Waiting};
 use super::{PingError, Pinger, ProbeOutcome, ProbePlan, SocketMode};
 
 /// Checks that may wait for the task to take them up; further callers wait their turn.
 const WAITING_CHECKS: usize = 64;
-/// Probes sent in one call before answers are read. Answers from bridged containers come while we send, so this keeps
-/// the receive buffer empty; all of a burst count as sent when it begins, so this keeps round trips true to some 30 us.
-const SEND_BURST: usize = 8;
+/// Probes sent before answers are read, so that answers which come inline (from bridged containers they do) never
+/// fill the receive buffer.
+const SEND_BURST: usize = 32;
 /// Bursts sent in one turn of the task before it lets others run.
-const BURSTS_PER_TURN: usize = 256;
+const BURSTS_PER_TURN: usize = 64;
 /// Batches received from one socket at a time: more than its buffer holds, unless they come as fast as they are read.
 const BATCHES_PER_TURN: usize = 256;
 
@@ -65,7 +65,6 @@ impl IcmpPinger {
             flight: Flight::new(random.random()),
             callers: HashMap::new(),
             inbox: Inbox::new(),
-            burst: Vec::with_capacity(SEND_BURST),
             random,
         };
         tokio::spawn(task.run(waiting));
@@ -108,8 +107,6 @@ struct PingTask {
     flight: Flight,
     callers: HashMap<CheckId, Reply>,
     inbox: Inbox,
-    /// What is being sent; kept for its room.
-    burst: Vec<Transmit>,
     random: StdRng,
 }
 
@@ -210,22 +207,24 @@ impl PingTask {
 
     /// Sends up to a burst of what is due; returns how many.
     fn send_burst(&mut self) -> usize {
-        let (flight, random) = (&mut self.flight, &mut self.random);
-        let now = Instant::now();
-        self.burst.clear();
-        self.burst.extend(iter::from_fn(|| flight.next_probe(now, random.random())).take(SEND_BURST));
-        for (family, socket) in [(Family::V4, Some(&self.v4)), (Family::V6, self.v6.as_ref())] {
-            if let Some(socket) = socket {
-                socket.get_ref().send(&self.burst, |probe, error| {
-                    tracing::debug!(%error, address = %probe.address, "an echo request could not be sent");
-                    flight.not_sent(probe.tag);
-                });
-            } else {
-                let unsendable = self.burst.iter().filter(|probe| Family::of(probe.address) == family);
-                unsendable.for_each(|probe| flight.not_sent(probe.tag));
+        let mut sent = 0;
+        while sent < SEND_BURST
+            && let Some(probe) = self.flight.next_probe(Instant::now(), self.random.random())
+        {
+            sent += 1;
+            let socket = match Family::of(probe.address) {
+                Family::V4 => Some(&self.v4),
+                Family::V6 => self.v6.as_ref(),
+            };
+            let result = socket.map_or(Err(ErrorKind::AddrNotAvailable.into()), |socket| {
+                socket.get_ref().send(probe.address, probe.sequence, probe.tag)
+            });
+            if let Err(error) = result {
+                tracing::debug!(%error, address = %probe.address, "an echo request could not be sent");
+                self.flight.not_sent(probe.tag);
             }
         }
-        self.burst.len()
+        sent
     }
 }
 

@@ -5,7 +5,6 @@ mod driver;
 pub(crate) mod fake;
 mod flight;
 mod inbox;
-mod outbox;
 mod packet;
 mod socket;
 

@@ -9,9 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
 
-use super::flight::Transmit;
 use super::inbox::{BATCH, Inbox};
-use super::outbox::{self, Request};
 use super::packet::{Echo, Framing, Tag};
 use super::{PingError, SocketMode};
 
@@ -56,7 +54,6 @@ pub(super) enum Waiting {
 #[derive(Debug)]
 pub(super) struct EchoSocket {
     socket: Socket,
-    family: Family,
     framing: Framing,
     mode: SocketMode,
     /// Of every request; raw sockets receive everyone's replies and tell theirs by it.
@@ -94,37 +91,22 @@ impl EchoSocket {
             Ok(())
         };
         set_up().map_err(|error| PingError::Io(format!("{family:?} {mode}: {error}")))?;
-        Ok(Self { socket, family, framing, mode, identifier })
+        Ok(Self { socket, framing, mode, identifier })
     }
 
-    /// Sends those probes that are of this socket's family; tells `failed` of each that could not be sent.
-    ///
-    /// No error of the kernel's here is the container's doing: a full buffer or queue (EAGAIN, ENOBUFS) and the host's
-    /// own firewall (EPERM) are local, and so is a missing route (ENETUNREACH, EHOSTUNREACH); a container that is
-    /// gone or mute never makes sending fail, its neighbour entry just stays unresolved in silence.
-    pub(super) fn send(&self, probes: &[Transmit], mut failed: impl FnMut(&Transmit, io::Error)) {
-        let ours = |probe: &&Transmit| Family::of(probe.address) == self.family;
-        let requests: Vec<Request> = probes
-            .iter()
-            .filter(ours)
-            .map(|probe| {
-                let echo = Echo { identifier: self.identifier, sequence: probe.sequence, tag: probe.tag };
-                let destination = SockAddr::from(SocketAddr::new(probe.address, 0));
-                Request { destination, bytes: echo.request(probe.address) }
-            })
-            .collect();
-        let mut gone = 0;
-        while let Some(left @ [_, ..]) = requests.get(gone..) {
-            match outbox::send(&self.socket, left) {
-                Ok(sent) => gone += sent,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    if let Some(probe) = probes.iter().filter(ours).nth(gone) {
-                        failed(probe, error);
-                    }
-                    gone += 1;
-                }
+    /// Sends one echo request. No error of the kernel's here is the container's doing: a full buffer or queue
+    /// (EAGAIN, ENOBUFS) and the host's own firewall (EPERM) are local, and so is a missing route (ENETUNREACH,
+    /// EHOSTUNREACH); a container that is gone or mute never makes sending fail, its neighbour entry just stays
+    /// unresolved in silence.
+    pub(super) fn send(&self, address: IpAddr, sequence: u16, tag: Tag) -> io::Result<()> {
+        let echo = Echo { identifier: self.identifier, sequence, tag };
+        let request = echo.request(address);
+        let destination = SockAddr::from(SocketAddr::new(address, 0));
+        match self.socket.send_to(&request, &destination) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.socket.send_to(&request, &destination).map(drop)
             }
+            sent => sent.map(drop),
         }
     }
 

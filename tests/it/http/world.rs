@@ -283,7 +283,7 @@ pub(super) fn report(name: &str, containers: Vec<ContainerReport>) -> HostReport
         dry_run: false,
         threshold: Threshold::default(),
         desired_synced: true,
-        outbox: 0,
+        outbox: Some(0),
         containers,
     }
 }
