@@ -3,7 +3,6 @@
 mod bus;
 mod chaos;
 mod cli;
-mod fleet;
 mod engine;
 mod fleet;
 mod http;
