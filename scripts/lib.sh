@@ -10,7 +10,8 @@ RELEASE=$TARGET/release-bin
 STATE=${XDG_STATE_HOME:-$HOME/.local/state}/dockhealth-scripts
 # Tools that cargo builds once.
 TOOLS=${XDG_CACHE_HOME:-$HOME/.cache}/dockhealth-tools
-PATH=$TOOLS/bin:$PATH:$HOME/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
+# rustup's cargo before a distribution's older one; engines and servers live in sbin.
+PATH=$TOOLS/bin:$HOME/.cargo/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin
 export PATH
 
 say() { printf '==> %s\n' "$*" >&2; }

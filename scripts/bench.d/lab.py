@@ -16,7 +16,7 @@ import time
 import urllib.request
 from datetime import datetime
 
-BINARY = os.environ["DOCKHEALTH"]
+BINARY = os.environ["BENCH_BINARY"]
 IMAGE = "dockhealth-test/busybox:1"
 PREFIX = f"dhbench-{os.getpid()}"
 TICK = os.sysconf("SC_CLK_TCK")

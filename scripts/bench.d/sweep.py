@@ -10,7 +10,7 @@ import time
 
 import lab
 
-COUNT, SECONDS = int(os.environ.get("DOCKHEALTH_BENCH_CONTAINERS", "150")), 60
+COUNT, SECONDS = int(os.environ.get("BENCH_CONTAINERS", "150")), 60
 
 
 def minute(pid):

@@ -34,9 +34,9 @@ impl Fleet {
             ("NATS_IMAGE", images[0].clone()),
             ("NATS_LISTEN", broker.clone()),
             ("NATS_URL", format!("nats://{broker}")),
-            ("DOCKHEALTH_IMAGE", images[1].clone()),
-            ("DOCKHEALTH_LISTEN", listen.clone()),
-            ("DOCKHEALTH_HOST", host.clone()),
+            ("FLEET_IMAGE", images[1].clone()),
+            ("FLEET_LISTEN", listen.clone()),
+            ("FLEET_HOST", host.clone()),
         ];
         let fleet = Self { project, host, dir, environment, images, api: format!("http://{listen}/api/v1") };
         for file in ["compose.yaml", "nats.conf", "add-host"] {
