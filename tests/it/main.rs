@@ -6,6 +6,7 @@ mod cli;
 mod engine;
 mod fleet;
 mod fleet;
+mod heal;
 mod http;
 mod metrics;
 mod ping;
