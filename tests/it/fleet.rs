@@ -38,8 +38,7 @@ impl Fleet {
             ("DOCKHEALTH_LISTEN", listen.clone()),
             ("DOCKHEALTH_HOST", host.clone()),
         ];
-        let fleet =
-            Self { project, host, dir, environment, images, api: format!("http://{listen}/api/v1") };
+        let fleet = Self { project, host, dir, environment, images, api: format!("http://{listen}/api/v1") };
         for file in ["compose.yaml", "nats.conf", "add-host"] {
             let from = Path::new(ROOT).join("deploy/fleet").join(file);
             fs::copy(&from, fleet.dir.path().join(file)).expect("deploy/fleet is complete");

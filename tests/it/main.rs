@@ -1,11 +1,11 @@
 //! Tests with real parts: a real engine, a real nats-server, real packets. One binary, so it links once.
 
 mod bus;
-mod http;
 mod chaos;
-mod fleet;
 mod cli;
 mod engine;
+mod fleet;
+mod http;
 mod metrics;
 mod ping;
 mod store;
