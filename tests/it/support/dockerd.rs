@@ -15,7 +15,7 @@ const IMPORT: &str = "set -e; cd \"$1\"; mkdir -p root/bin; cp /bin/busybox root
     tar -C root -c . | docker --host \"$2\" import - \"$3\"; rm -r root";
 
 /// How long an engine may take to begin or end on a busy machine.
-const SLOWEST: Duration = Duration::from_secs(60);
+const SLOWEST: Duration = Duration::from_mins(1);
 
 /// An engine; it is ended, and all that it made removed, when dropped.
 pub(crate) struct Dockerd {
