@@ -3,6 +3,10 @@
 //! It follows the bucket by watching it, and merges each change into the entry that is there. A change of ours comes
 //! back over the watch later than it was made; until then what the watch says of that key is older than what is
 //! known, and is passed over.
+//!
+//! A copy is kept in the controller's database. When the bucket is told to be empty and the copy is not, the bucket
+//! was lost (a broker with a new disk), and is filled again from the copy: nobody's list is lost with a broker. In
+//! `up` the copy is the very table that the bus stores in, and writing it again changes nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +26,7 @@ use crate::model::{
     Actor, ContainerKey, DesiredEntry, DesiredKey, DesiredState, EventDraft, EventKind, Freeze, FreezeScope,
     HostName, Threshold, Timestamp,
 };
+use crate::store::ControllerDb;
 
 /// How many changes may wait for the one under way; a caller beyond that waits to hand its own over.
 const QUEUE: usize = 64;
@@ -245,6 +250,9 @@ impl Desired {
 /// What the owner needs.
 pub(crate) struct DesiredParts {
     pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) db: ControllerDb,
+    /// What the database has.
+    pub(crate) copy: DesiredState,
     pub(crate) history: History,
     pub(crate) updates: broadcast::Sender<Update>,
     pub(crate) clock: Clock,
@@ -276,7 +284,7 @@ impl Owner {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 update = next(&mut watching) => match update {
-                    Some(update) => self.hear(update),
+                    Some(update) => self.hear(update).await,
                     None => watching = self.watch().await,
                 },
                 Some(command) = queue.recv() => {
@@ -302,13 +310,50 @@ impl Owner {
         }
     }
 
-    fn hear(&mut self, update: DesiredUpdate) {
+    async fn hear(&mut self, update: DesiredUpdate) {
         let told_all = update == DesiredUpdate::Synced;
         if let Some(change) = self.known.hear(update) {
             self.told(change);
+            self.keep_copy().await;
         } else if told_all {
+            let nothing = DesiredState::default();
+            if self.known.state == nothing && self.parts.copy != nothing {
+                self.fill_again().await;
+            } else {
+                self.keep_copy().await;
+            }
             self.publish.send_replace(Some(Arc::new(self.known.state.clone())));
         }
+    }
+
+    /// Writes the copy into a bucket that was lost. What cannot be written is tried again when the bucket is next told.
+    async fn fill_again(&mut self) {
+        let changes = DesiredChange::all_of(&self.parts.copy);
+        tracing::warn!(
+            entries = changes.len(),
+            "the bucket of desired state was lost; filling it again from the copy"
+        );
+        for change in changes {
+            match self.put(change.clone()).await {
+                Ok(()) => self.known.wrote(change),
+                Err(error) => tracing::error!(%error, "an entry could not be written again"),
+            }
+        }
+    }
+
+    /// Brings the copy up to what is known.
+    async fn keep_copy(&mut self) {
+        for change in DesiredChange::between(&self.parts.copy, &self.known.state) {
+            match self.parts.db.put_desired(change.clone()).await {
+                Ok(()) => change.apply(&mut self.parts.copy),
+                Err(error) => tracing::warn!(%error, "the copy of the desired state is not kept"),
+            }
+        }
+    }
+
+    async fn put(&self, change: DesiredChange) -> Result<(), BusError> {
+        let stored = tokio::time::timeout(PUT_WITHIN, self.parts.bus.put_desired(change)).await;
+        stored.unwrap_or_else(|_| Err(BusError::NoAnswer("the desired state's bucket".into())))
     }
 
     fn told(&self, change: DesiredChange) {
@@ -326,11 +371,11 @@ impl Owner {
         }
         let Plan { puts, event } = plan(&self.known.state, change, caller);
         for put in puts {
-            let stored = tokio::time::timeout(PUT_WITHIN, self.parts.bus.put_desired(put.clone())).await;
-            stored.unwrap_or_else(|_| Err(BusError::NoAnswer("the desired state's bucket".into())))?;
+            self.put(put.clone()).await?;
             self.known.wrote(put.clone());
             self.told(put);
         }
+        self.keep_copy().await;
         if let Some((host, draft)) = event {
             self.parts.history.record(host, draft, self.parts.clock.now().wall).await;
         }
@@ -349,6 +394,7 @@ async fn next(watching: &mut Option<BoxStream<'static, DesiredUpdate>>) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus::LocalBus;
 
     fn key(text: &str) -> ContainerKey {
         let (host, name) = text.split_once('/').unwrap();
@@ -403,6 +449,48 @@ mod tests {
         assert_eq!(plan.puts.len(), 3);
         plan.puts.into_iter().for_each(|put| put.apply(&mut state));
         assert_eq!(DesiredChange::all_of(&state), [monitored("b/web", true)]);
+    }
+
+    #[tokio::test]
+    async fn a_bucket_that_was_lost_is_filled_again_from_the_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = ControllerDb::open(dir.path()).unwrap();
+        db.put_desired(monitored("a/web", true)).await.unwrap();
+        let copy = db.load_desired().await.unwrap();
+        let bus = Arc::new(LocalBus::new(DesiredState::default(), Nowhere));
+        let parts = DesiredParts {
+            bus: bus.clone(),
+            copy,
+            history: History::new(db.clone(), Arc::default(), "c".parse().unwrap()),
+            db,
+            updates: broadcast::Sender::new(8),
+            clock: Clock::start(),
+            default_threshold: Threshold::default(),
+        };
+        let shutdown = CancellationToken::new();
+        let (_handle, task) = desired(parts, shutdown.clone());
+        let task = tokio::spawn(task);
+        let mut watched = bus.watch_desired().await.unwrap();
+        let filled = tokio::time::timeout(Duration::from_secs(20), async {
+            while let Some(update) = watched.next().await {
+                if update == DesiredUpdate::Change(monitored("a/web", true)) {
+                    return;
+                }
+            }
+        });
+        filled.await.unwrap();
+        shutdown.cancel();
+        task.await.unwrap();
+    }
+
+    /// A bus that forgets.
+    struct Nowhere;
+
+    #[async_trait::async_trait]
+    impl crate::bus::DesiredStore for Nowhere {
+        async fn put(&self, _: &DesiredChange) -> Result<(), String> {
+            Ok(())
+        }
     }
 
     #[test]

@@ -120,6 +120,8 @@ impl Controller {
         let (fleet, fleet_task) = fleet::fleet(parts, shutdown.clone());
         let parts = DesiredParts {
             bus: bus.clone(),
+            copy: db.load_desired().await?,
+            db: db.clone(),
             history: history.clone(),
             updates: updates.clone(),
             clock,
