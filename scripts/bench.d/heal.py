@@ -14,7 +14,7 @@ import time
 
 import lab
 
-CONTAINERS, GIVE_UP = 10, 120
+CONTAINERS, GIVE_UP = int(os.environ.get("BENCH_CONTAINERS", "10")), 120
 FAULTS = ("crash", "stop", "loss")
 # A lossy container at a time: several at once are an outage of the network, which a breaker leaves alone.
 GAP = {"crash": 1.3, "stop": 1.3, "loss": 7.7}
