@@ -76,9 +76,3 @@ impl From<EngineError> for Failure {
         }
     }
 }
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Failed(format!("{error:#}"))
-    }
-}

@@ -7,6 +7,7 @@ mod completions;
 pub mod config;
 pub mod controller;
 mod cpu_collect;
+mod demo;
 mod doctor;
 mod dummy;
 mod events;
@@ -68,6 +69,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: doctor::command, run: doctor::run },
     Subcommand { command: antagonist::command, run: antagonist::run },
     Subcommand { command: dummy::command, run: dummy::run },
+    Subcommand { command: demo::command, run: demo::run },
     Subcommand { command: completions::command, run: completions::run },
     Subcommand { command: version::command, run: version::run },
 ];

@@ -58,6 +58,10 @@ impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
         let text = error.to_string();
         match error {
+            // rustls says so in every refusal of the server's certificate.
+            ApiError::Unreachable { why, .. } if why.contains("certificate") => {
+                Self::Unreachable(format!("{text}\n  name the authorities to trust with --ca-file"))
+            }
             ApiError::Unreachable { .. } => Self::Unreachable(format!(
                 "{text}\n  start one here with `dockhealth up`, or name another with --server URL"
             )),
@@ -67,7 +71,10 @@ impl From<ApiError> for Failure {
             ApiError::Problem { status: 403, .. } => Self::Refused(text),
             ApiError::Problem { status: 404, .. } => Self::NotFound(text),
             ApiError::Problem { status: 502..=504, .. } => Self::Unreachable(text),
-            ApiError::Problem { .. } | ApiError::Malformed { .. } => Self::Failed(text),
+            ApiError::Malformed { .. } => {
+                Self::Failed(format!("{text}\n  is --server right? one with TLS needs https://"))
+            }
+            ApiError::Problem { .. } => Self::Failed(text),
         }
     }
 }

@@ -97,7 +97,7 @@ fn explain(details: &DetailsView) -> String {
     if !c.reason.is_empty() {
         line(format!("  Because: {}", clean(&c.reason, 500)));
     }
-    line(format!("  Monitored: {}", monitored(details)));
+    line(format!("  {}", monitored(details)));
     if let Some(threshold) = details.threshold {
         line(format!("  Threshold: restarted for loss above {}", percent(threshold)));
     }
@@ -131,12 +131,13 @@ fn word(text: &str) -> String {
     clean(&text.replace('_', " "), 40)
 }
 
+/// Whether it is on the list, and why, as a sentence of its own.
 fn monitored(details: &DetailsView) -> String {
-    let yes = if details.container.monitored { "yes" } else { "no" };
-    match &details.monitored_by {
-        Some(by) => format!("{yes}: {}", clean(by, 300)),
-        None => yes.to_owned(),
-    }
+    let plain = if details.container.monitored { "monitored" } else { "not monitored" };
+    let by = details.monitored_by.as_deref().map_or_else(|| plain.to_owned(), |by| clean(by, 300));
+    let by = if by.starts_with(plain) { by } else { format!("{plain}: {by}") };
+    let mut letters = by.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 fn check_line(check: &CheckRecord) -> String {
@@ -191,7 +192,7 @@ mod tests {
         for part in [
             "a/web is not pingable, its status running.",
             "Because: no ?[2Janswer",
-            "Monitored: yes: label dockhealth.monitor=true",
+            "Monitored: label dockhealth.monitor=true",
             "loss above 50 %",
             "Brake: 3 of 5 restarts",
             "Rule that fired last: loss",

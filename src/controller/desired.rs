@@ -170,14 +170,15 @@ impl Known {
                 None
             }
             DesiredUpdate::Change(change) => {
+                let ours = self.ours.get(&change.key()).map(|ours| *ours == change);
+                if ours == Some(true) {
+                    self.ours.remove(&change.key());
+                }
                 if let Some(telling) = &mut self.telling {
                     change.apply(telling);
                     return None;
                 }
-                if let Some(ours) = self.ours.get(&change.key()) {
-                    if *ours == change {
-                        self.ours.remove(&change.key());
-                    }
+                if ours.is_some() {
                     return None;
                 }
                 change.clone().apply(&mut self.state);

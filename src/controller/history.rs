@@ -1,13 +1,17 @@
 //! The one way of events into the store, which then wakes those who follow.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use super::counters::{Counter, Counters};
 use crate::bus::{OutboxAck, OutboxBatch, PROTOCOL_VERSION};
 use crate::model::{EventDraft, HostName, Timestamp};
 use crate::store::{ControllerDb, StoreError};
+
+/// How long what was found of the store holds for those who ask whether it is writable.
+const PROBE_EVERY: Duration = Duration::from_secs(2);
 
 /// A handle of the stored events.
 #[derive(Clone)]
@@ -18,6 +22,8 @@ pub(crate) struct History {
     grew: Arc<watch::Sender<u64>>,
     /// Why the last write failed; `None` when it did not.
     fault: Arc<watch::Sender<Option<String>>>,
+    /// When a write was last tried for its own sake, and whether it worked.
+    probed: Arc<Mutex<Option<(Instant, bool)>>>,
     /// The name that events about no host in particular carry.
     home: HostName,
 }
@@ -25,12 +31,25 @@ pub(crate) struct History {
 impl History {
     pub(crate) fn new(db: ControllerDb, counters: Arc<Counters>, home: HostName) -> Self {
         let (grew, fault) = (watch::Sender::new(0), watch::Sender::new(None));
-        Self { db, counters, grew: Arc::new(grew), fault: Arc::new(fault), home }
+        Self { db, counters, grew: Arc::new(grew), fault: Arc::new(fault), probed: Arc::default(), home }
     }
 
     /// Changes whenever events were stored.
     pub(crate) fn follow(&self) -> watch::Receiver<u64> {
         self.grew.subscribe()
+    }
+
+    /// Whether anything can be stored: tries it, at most every [`PROBE_EVERY`], since each try costs the disk a sync.
+    pub(crate) async fn writable(&self) -> bool {
+        let mut probed = self.probed.lock().await;
+        match *probed {
+            Some((at, writable)) if at.elapsed() < PROBE_EVERY => writable,
+            _ => {
+                let writable = self.db.writable().await;
+                *probed = Some((Instant::now(), writable));
+                writable
+            }
+        }
     }
 
     /// Why the last write failed; `None` when it did not.

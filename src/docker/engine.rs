@@ -82,6 +82,17 @@ impl Engine {
         self.read(&format!("/containers/{}/stats?stream=false&one-shot=true", encode(id))).await
     }
 
+    /// Runs a command in a running container and does not wait for it.
+    pub async fn exec_detached(&self, id: &ContainerId, command: &[&str]) -> Result<(), EngineError> {
+        let target = format!("/containers/{}/exec", encode(id.as_str()));
+        let body = json!({ "Cmd": command, "AttachStdout": false, "AttachStderr": false });
+        let answer = raw::json(&self.address, Ask::post(target, CHANGE).json(&body)).await?;
+        let exec =
+            convert::text(&answer, "/Id").ok_or_else(|| EngineError::Malformed("no exec id".into()))?;
+        let target = format!("/exec/{}/start", encode(exec));
+        raw::bytes(&self.address, Ask::post(target, CHANGE).json(&json!({ "Detach": true }))).await.map(drop)
+    }
+
     /// Makes an image `repository:tag` of a root file system in a tar archive. `changes` are Dockerfile
     /// instructions, for example `ENTRYPOINT ["/dockhealth"]`. Returns the image's id.
     pub async fn import_image(

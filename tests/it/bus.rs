@@ -7,4 +7,4 @@ mod contract;
 mod fixtures;
 mod fleet;
 mod nats;
-mod rig;
+pub(crate) mod rig;

@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use crate::support::DOCKHEALTH;
+use crate::support::{DOCKHEALTH, Lab, wait_for};
 
 const CONTAINERS: &str = r#"[
     {"hostname":"a","name":"web","status":"running","monitored":true,"health":"healthy","loss_percent":0.0,
@@ -238,8 +238,9 @@ fn events_are_followed_over_the_loss_of_the_stream() {
             r#"{{"id":"01890a5d-ac96-774b-bcce-b302099a8057","seq":{seq},"time":"2026-11-22T08:30:00.000Z","host":"a","container":"web","kind":"container_started","by":"agent","reason":"number {seq}"}}"#
         )
     };
-    let stream =
-        |seqs: &[u32]| seqs.iter().map(|s| format!("id: {s}\ndata: {}\n\n", event(*s))).collect::<String>();
+    let stream = |seqs: &[u32]| {
+        seqs.iter().map(|s| format!("id: {s}\ndata: {}\n\n", event(*s))).collect::<Vec<_>>().concat()
+    };
     let controller = Controller::new(vec![
         ("200 OK", "", format!("[{}]", event(1))),
         ("200 OK", "Content-Type: text/event-stream\r\n", stream(&[1, 2])),
@@ -323,4 +324,72 @@ fn why_explains_from_the_agent_when_the_controller_is_gone() {
     assert!(said.starts_with("a/web is healthy, its status running.\n  Because: fine\n"), "{said}");
     assert!(text(&output.stderr).contains("the agent of this machine says"), "{output:?}");
     assert_eq!(agent.join().unwrap()[1], r#"{"command":"why","container":"web"}"#);
+}
+
+/// A real `dockhealth up` that only observes, ended when dropped.
+struct Up(std::process::Child);
+
+impl Up {
+    fn new(data_dir: &Path, listen: &str) -> Self {
+        let args = ["up", "--dry-run", "--hostname", "here", "--interval", "500ms", "--listen", listen];
+        Self(dockhealth(data_dir, &args).stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_real_controller_and_agent_understand_the_command_line() {
+    let lab = Lab::new("cli");
+    let web = lab.run("web", &[], &["sleep", "1000"]);
+    let dir = tempfile::tempdir().unwrap();
+    let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let _up = Up::new(dir.path(), &listen);
+    let run = |args: &[&str]| {
+        dockhealth(dir.path(), args).env("DOCKHEALTH_SERVER", format!("http://{listen}")).output().unwrap()
+    };
+    let say = |args: &[&str]| {
+        let output = run(args);
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        text(&output.stdout)
+    };
+    wait_for("the container in the list", Duration::from_secs(30), || {
+        text(&run(&["ps"]).stdout).contains(&web).then_some(())
+    });
+    assert!(say(&["monitor", &web]).starts_with(&format!("here/{web}: ")));
+    wait_for("a passed check", Duration::from_secs(30), || {
+        say(&["why", &web]).contains("check passed: 0 % loss").then_some(())
+    });
+    assert!(say(&["why", &web]).contains("\n  Monitored: an administrator named it\n"));
+    assert!(say(&["why", &web, "--local"]).contains("check passed"));
+    assert_eq!(say(&["threshold"]), "50 %\n");
+    say(&["threshold", "20", "--container", &web]);
+    wait_for("its own threshold", Duration::from_secs(10), || {
+        (say(&["threshold", "--container", &web]) == "20 %\n").then_some(())
+    });
+    say(&["freeze", "--host", "here", "--for", "1h"]);
+    wait_for("the freeze", Duration::from_secs(30), || say(&["hosts"]).contains("frozen by").then_some(()));
+    say(&["freeze", "--host", "here", "--lift"]);
+    say(&["maintenance", &web, "--for", "1h"]);
+    say(&["maintenance", &web, "--end"]);
+    assert!(say(&["events", "--kind", "monitored"]).contains(&web));
+    say(&["incidents", "--open"]);
+    assert!(say(&["token", "add", "reader"]).starts_with("dh_"));
+    let tokens = say(&["token", "list"]);
+    let reader = tokens.lines().find(|line| line.contains("reader")).unwrap();
+    say(&["token", "revoke", reader.split_whitespace().next().unwrap()]);
+    assert!(!say(&["token", "list"]).contains("reader"));
+    assert_eq!(run(&["restart", "elsewhere/web"]).status.code(), Some(4));
+    say(&["unmonitor", &web]);
+    let findings: Vec<serde_json::Value> =
+        serde_json::from_str(&say(&["doctor", "--json", "--listen", &listen])).unwrap();
+    for check in ["engine", "icmp", "port", "controller", "data directory"] {
+        let works = findings.iter().any(|f| f["check"] == check && f["state"] == "works");
+        assert!(works, "{check} does not work: {findings:?}");
+    }
 }

@@ -5,6 +5,8 @@ mod chaos;
 mod cli;
 mod engine;
 mod fleet;
+mod fleet;
+mod heal;
 mod http;
 mod metrics;
 mod ping;

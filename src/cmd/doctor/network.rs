@@ -118,7 +118,9 @@ pub(super) fn controller(reach: &Reach) -> Finding {
                 .filter_map(|host| Some(format!("{}: {}", host.hostname, host.conflict.as_ref()?)))
                 .collect();
             if conflicts.is_empty() {
-                return Finding::works("controller", format!("it answers and knows {} hosts", hosts.len()));
+                let count =
+                    if hosts.len() == 1 { "one host".into() } else { format!("{} hosts", hosts.len()) };
+                return Finding::works("controller", format!("it answers and knows {count}"));
             }
             let remedy = "give each agent its own --hostname, and each engine one agent";
             Finding::not("controller", State::Limited, conflicts.join("; "), remedy)

@@ -1,6 +1,6 @@
 //! From text to typed values, collecting every error on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::io::ErrorKind;
@@ -185,9 +185,13 @@ impl Resolver {
         self.problems.push(format!("{origin}: {what}"));
     }
 
-    /// `value`, unless anything was wrong: then all of that.
+    /// `value`, unless anything was wrong: then all of that, each thing once, however often it was read.
     pub fn finish<T>(self, value: T) -> Result<T, BadSettings> {
-        if self.problems.is_empty() { Ok(value) } else { Err(BadSettings(self.problems)) }
+        if self.problems.is_empty() {
+            return Ok(value);
+        }
+        let mut seen = BTreeSet::new();
+        Err(BadSettings(self.problems.into_iter().filter(|problem| seen.insert(problem.clone())).collect()))
     }
 
     fn read<T, E: fmt::Display>(
@@ -328,8 +332,11 @@ mod tests {
             "--backoff: backoff must not be longer than backoff-max".to_owned(),
         ];
         assert_eq!(bad.0.len(), expected.len(), "{bad}");
-        for (problem, expected) in bad.0.iter().zip(&expected) {
-            assert!(problem.starts_with(expected), "{problem:?} is not {expected:?}");
+        for expected in &expected {
+            assert!(
+                bad.0.iter().any(|problem| problem.starts_with(expected)),
+                "{expected:?} is not in {bad}"
+            );
         }
         assert!(bad.to_string().starts_with("10 settings are wrong; nothing was done\n  "), "{bad}");
     }

@@ -20,7 +20,9 @@ use super::clock::Clock;
 use super::counters::{Counter, Counters};
 use super::history::History;
 use super::listen::listen;
-use crate::bus::{Bus, BusError, BusStatus, HostReport, Incoming, PROTOCOL_VERSION, Subject, decode};
+use crate::bus::{
+    Bus, BusError, BusStatus, ContainerReport, HostReport, Incoming, PROTOCOL_VERSION, Subject, decode,
+};
 use crate::model::{HostName, IncidentKind, Timestamp};
 use crate::store::{ControllerDb, HostRow, IncidentQuery, MAX_LIMIT, StoreError};
 
@@ -47,8 +49,11 @@ pub(crate) struct Listing {
     pub(crate) view: Arc<FleetView>,
 }
 
+/// A caller of a list.
+type Waiter = oneshot::Sender<Result<Arc<Listing>, BusError>>;
+
 enum Command {
-    List(oneshot::Sender<Result<Arc<Listing>, BusError>>),
+    List(Waiter),
     Forget(HostName, oneshot::Sender<()>),
 }
 
@@ -111,7 +116,7 @@ pub(crate) fn fleet(
     state.restore(parts.known.iter().cloned(), parts.clock.now());
     let (commands, queue) = mpsc::channel(QUEUE);
     let (publish, view) = watch::channel(Arc::new(state.view()));
-    let owner = Owner { parts, state, publish, asking: None, saved: Instant::now() };
+    let owner = Owner { parts, state, publish, asking: None, asked: false, saved: Instant::now() };
     (Fleet { commands, view }, owner.run(queue, shutdown))
 }
 
@@ -120,6 +125,8 @@ struct Owner {
     state: FleetState,
     publish: watch::Sender<Arc<FleetView>>,
     asking: Option<Asking>,
+    /// Whether this process has asked the agents before.
+    asked: bool,
     saved: Instant,
 }
 
@@ -128,16 +135,16 @@ struct Asking {
     round: Round,
     answers: BoxStream<'static, Bytes>,
     until: Instant,
-    waiters: Vec<oneshot::Sender<Result<Arc<Listing>, BusError>>>,
-    /// Whether this process has asked nobody before.
-    at_start: bool,
+    waiters: Vec<Waiter>,
+    /// Whether this process had asked nobody before.
+    first: bool,
 }
 
 impl Asking {
-    /// Whether there is no use in waiting longer. Right after the start, that nobody is known to be live does not
+    /// Whether there is no use in waiting longer. Before anybody was asked, that nobody is known to be live does not
     /// mean that nobody is.
     fn is_done(&self) -> bool {
-        self.round.is_complete() && !(self.at_start && self.round.answered().is_empty())
+        self.round.is_complete() && !(self.first && self.round.answered().is_empty())
     }
 }
 
@@ -147,6 +154,8 @@ impl Owner {
         let mut status = self.parts.bus.status();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let hears = *status.borrow_and_update() == BusStatus::Connected;
+        self.state.hearing(hears, self.parts.clock.now());
         self.greet().await;
         loop {
             tokio::select! {
@@ -160,6 +169,9 @@ impl Owner {
                 Ok(()) = status.changed() => {
                     let hears = *status.borrow_and_update() == BusStatus::Connected;
                     self.state.hearing(hears, self.parts.clock.now());
+                    if hears {
+                        self.greet().await;
+                    }
                 }
                 _ = ticks.tick() => self.tick().await,
             }
@@ -167,13 +179,28 @@ impl Owner {
         self.save_all().await;
     }
 
-    /// Asks who is there, so that a new controller need not wait for the next regular reports.
+    /// Asks who is there, so that nobody need wait for the next regular reports: at the start, and when the bus is
+    /// back.
     async fn greet(&mut self) {
-        if let Ok(answers) = self.ask().await {
-            let until = Instant::now() + self.parts.window;
-            let round = Round::new(self.state.live());
-            self.asking = Some(Asking { round, answers, until, waiters: Vec::new(), at_start: true });
+        if self.asking.is_some() {
+            return;
         }
+        if let Err((error, _)) = self.begin(Vec::new()).await {
+            tracing::debug!(%error, "the agents cannot be asked yet");
+        }
+    }
+
+    /// Begins a round for `waiters`.
+    async fn begin(&mut self, waiters: Vec<Waiter>) -> Result<(), (BusError, Vec<Waiter>)> {
+        let answers = match self.ask().await {
+            Ok(answers) => answers,
+            Err(error) => return Err((error, waiters)),
+        };
+        let until = Instant::now() + self.parts.window;
+        let round = Round::new(self.state.live());
+        let first = !std::mem::replace(&mut self.asked, true);
+        self.asking = Some(Asking { round, answers, until, waiters, first });
+        Ok(())
     }
 
     async fn ask(&mut self) -> Result<BoxStream<'static, Bytes>, BusError> {
@@ -235,8 +262,8 @@ impl Owner {
             self.save(&host).await;
         }
         let after = self.state.host(&host);
-        let containers = |seen: &Arc<HostSnapshot>| seen.report.as_ref().map(|r| r.containers.clone());
-        if let Some(after) = after.filter(|after| before.as_ref().and_then(containers) != containers(after)) {
+        let told = before.as_ref().and_then(containers);
+        if let Some(after) = after.filter(|after| told != containers(after)) {
             // An error means that nobody follows the stream.
             let _ = self.parts.updates.send(Update::Containers(after.clone()));
         }
@@ -256,7 +283,7 @@ impl Owner {
         let view = Arc::new(self.state.view());
         let before = self.publish.send_replace(view.clone());
         for (name, host) in view.iter() {
-            if before.get(name).is_none_or(|old| differs(old, host)) {
+            if before.get(name).is_none_or(|old| !Arc::ptr_eq(old, host) && differs(old, host)) {
                 // An error means that nobody follows the stream.
                 let _ = self.parts.updates.send(Update::Host(host.clone()));
             }
@@ -287,19 +314,14 @@ impl Owner {
         }
     }
 
-    async fn list(&mut self, reply: oneshot::Sender<Result<Arc<Listing>, BusError>>) {
+    async fn list(&mut self, reply: Waiter) {
         if let Some(asking) = &mut self.asking {
             asking.waiters.retain(|waiter| !waiter.is_closed());
             asking.waiters.push(reply);
-        } else {
-            match self.ask().await {
-                Ok(answers) => {
-                    let until = Instant::now() + self.parts.window;
-                    let round = Round::new(self.state.live());
-                    self.asking =
-                        Some(Asking { round, answers, until, waiters: vec![reply], at_start: false });
-                }
-                Err(error) => drop(reply.send(Err(error))),
+        } else if let Err((error, waiters)) = self.begin(vec![reply]).await {
+            for waiter in waiters {
+                // A caller that has gone needs no answer.
+                let _ = waiter.send(Err(error.clone()));
             }
         }
         if self.asking.as_ref().is_some_and(Asking::is_done) {
@@ -366,6 +388,10 @@ async fn answer(asking: &mut Option<Asking>) -> Option<Bytes> {
         Some(asking) => tokio::time::timeout_at(asking.until, asking.answers.next()).await.ok().flatten(),
         None => std::future::pending().await,
     }
+}
+
+fn containers(seen: &Arc<HostSnapshot>) -> Option<&[ContainerReport]> {
+    seen.report.as_ref().map(|report| report.containers.as_slice())
 }
 
 /// Whether a host changed in what the stream tells of it: more than the time of its last word.

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Content, Ref, ResponseBuilder};
 
 use super::{containers, dto, events, hosts, settings, stream, system, tokens};
 
@@ -25,7 +26,7 @@ use super::{containers, dto, events, hosts, settings, stream, system, tokens};
         system::healthz, system::readyz, system::metrics,
     ),
     components(schemas(dto::HostContainers, dto::DesiredNotice)),
-    modifiers(&Token),
+    modifiers(&Token, &AnyProblem),
 )]
 struct Document;
 
@@ -36,6 +37,26 @@ impl utoipa::Modify for Token {
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(bearer));
+    }
+}
+
+/// Any operation may be answered with a problem besides those it names: 400, 401, 403, 413, 421, 500, 503.
+struct AnyProblem;
+
+impl utoipa::Modify for AnyProblem {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let problem = || {
+            let content = Content::new(Some(Ref::from_schema_name("Problem")));
+            let described =
+                ResponseBuilder::new().description("A problem; its detail says what would be right");
+            described.content("application/problem+json", content).build()
+        };
+        for path in document.paths.paths.values_mut() {
+            let operations = [&mut path.get, &mut path.put, &mut path.post, &mut path.delete];
+            for operation in operations.into_iter().flatten() {
+                operation.responses.responses.insert("default".into(), problem().into());
+            }
+        }
     }
 }
 

@@ -248,6 +248,17 @@ mod tests {
         assert_eq!(problem.detail, "query parameter colour: \"blue\" is unknown; valid: red, green");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn bodies_are_bounded_in_length_and_time() {
+        use futures_util::stream;
+        type Part = Result<Bytes, std::io::Error>;
+        let parts = |count| stream::iter((0..count).map(|_| -> Part { Ok(Bytes::from(vec![b'x'; 1024])) }));
+        assert_eq!(read_body(parts(64)).await.map(|body| body.len()), Ok(MAX_BODY));
+        assert_eq!(read_body(parts(65)).await.map_err(|problem| problem.status), Err(413));
+        let stalled = parts(1).chain(stream::pending());
+        assert_eq!(read_body(stalled).await.map_err(|problem| problem.status), Err(408));
+    }
+
     proptest! {
         #[test]
         fn no_query_panics(raw in ".*") {

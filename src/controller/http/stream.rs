@@ -80,11 +80,17 @@ pub(super) async fn stream(api: Arc<Api>, request: Request) -> Answer {
     })?;
     // Followed before the cursor is read: nothing falls between.
     let (updates, grew) = (api.updates.subscribe(), api.history.follow());
+    let newest = newest(&api).await?;
     let cursor = match request.headers.get("last-event-id") {
-        Some(id) => id.to_str().ok().and_then(|id| id.trim().parse().ok()).ok_or_else(|| {
-            Problem::bad_request("the header Last-Event-ID must be the seq of an event, a whole number")
-        })?,
-        None => newest(&api).await?,
+        Some(id) => {
+            let seen: Option<u64> = id.to_str().ok().and_then(|id| id.trim().parse().ok());
+            let seen = seen.ok_or_else(|| {
+                Problem::bad_request("the header Last-Event-ID must be the seq of an event, a whole number")
+            })?;
+            // One that is not reached yet is of a history that is gone; waiting for it would skip events.
+            seen.min(newest)
+        }
+        None => newest,
     };
     let (out, told) = mpsc::channel(BUFFER);
     let follower = Follower { api, topics, cursor, updates, grew, out };

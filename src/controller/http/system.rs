@@ -90,8 +90,7 @@ async fn readiness(api: &Api) -> Readiness {
         BusStatus::Disconnected(why) => Err(why.clone()),
     };
     let desired = if api.desired.state().is_some() { "read" } else { "not read yet" };
-    let writable = api.db.writable().await;
-    let store = if writable {
+    let store = if api.history.writable().await {
         // What failed before is over.
         Ok(())
     } else {

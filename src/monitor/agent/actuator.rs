@@ -72,8 +72,9 @@ impl Actuator {
                 tracing::warn!(container = %action.name, %why, "not recreated, restarted instead");
                 self.builder.restart(&action.id, self.stop_timeout).await
             }
-            Err(RecreateError::Engine(error)) => Err(error),
-            Err(RecreateError::Undone { cause: StepError::Engine(error), .. }) => Err(error),
+            Err(
+                RecreateError::Engine(error) | RecreateError::Undone { cause: StepError::Engine(error), .. },
+            ) => Err(error),
             Err(error @ RecreateError::Undone { .. }) => Err(EngineError::Refused(error.to_string())),
             Err(error @ RecreateError::Unsettled { .. }) => {
                 tracing::error!(container = %action.name, %error, "trying again to set it right");

@@ -63,14 +63,15 @@ impl Follower {
     async fn take(&mut self, update: DesiredUpdate) -> Option<()> {
         match update {
             DesiredUpdate::Resync => self.telling = Some(DesiredState::default()),
-            DesiredUpdate::Change(change) => match &mut self.telling {
-                Some(telling) => change.apply(telling),
-                None => {
+            DesiredUpdate::Change(change) => {
+                if let Some(telling) = &mut self.telling {
+                    change.apply(telling);
+                } else {
                     self.keeper.keep(Keep::Desired(change.clone()));
                     change.apply(&mut self.known);
                     self.tell().await?;
                 }
-            },
+            }
             DesiredUpdate::Synced => {
                 if let Some(told) = self.telling.take() {
                     if told != self.known {

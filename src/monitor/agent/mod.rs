@@ -148,7 +148,7 @@ pub async fn run(
     outbox::spawn(&tracker, &parts, &settings.host, outbox_grew, &shutdown);
     let refresher = watcher::spawn(&tracker, &parts, half_done, inbox.clone(), keeper.clone(), &shutdown);
     desired::spawn(&tracker, &parts.bus, desired.clone(), inbox.clone(), keeper.clone(), &shutdown);
-    let changed = reporter::spawn(&tracker, &parts.bus, &settings, asker.clone(), &shutdown);
+    let changed = reporter::spawn(&tracker, &parts.bus, &settings, &asker, &shutdown);
     if let Some(path) = &settings.socket {
         socket::spawn(&tracker, path.clone(), asker, &shutdown);
     }

@@ -245,12 +245,15 @@ impl Owner {
                 Some(why) => AgentReply::Why(Box::new(why)),
                 None => no_such(&container),
             },
-            AgentCommand::Restart { container } if !self.state.has(&container) => no_such(&container),
+            AgentCommand::Restart { container } | AgentCommand::Release { container }
+                if !self.state.has(&container) =>
+            {
+                no_such(&container)
+            }
             AgentCommand::Restart { container } => match self.state.restart_refusal(&container) {
                 Some(reason) => AgentReply::Error(CommandError::Refused { reason }),
                 None => self.done(Input::Restart(container)),
             },
-            AgentCommand::Release { container } if !self.state.has(&container) => no_such(&container),
             AgentCommand::Release { container } => self.done(Input::Release(container)),
             AgentCommand::Freeze { for_ms } => {
                 let since = Timestamp::now();

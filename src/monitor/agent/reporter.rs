@@ -24,7 +24,7 @@ pub(super) fn spawn(
     tracker: &TaskTracker,
     bus: &Arc<dyn Bus>,
     settings: &AgentSettings,
-    asker: Asker,
+    asker: &Asker,
     shutdown: &CancellationToken,
 ) -> Arc<Notify> {
     let changed = Arc::new(Notify::new());

@@ -54,7 +54,7 @@ pub(super) fn spawn(
         let last_event = keeper::last_engine_event(&parts.db).await;
         let watcher = Watcher { parts, unfinished, inbox, keeper, requests, last_event };
         tokio::select! {
-            _ = watcher.run() => {}
+            () = watcher.run() => {}
             () = shutdown.cancelled() => {}
         }
     });

@@ -545,6 +545,10 @@ impl HostState {
 
     fn backoff_until(&self, history: &History, now: Mono) -> Option<Mono> {
         let count = history.actions.count(self.policy.budget.window, now);
+        if count >= self.policy.budget.count {
+            // Nothing is left to wait for: it is quarantined now.
+            return None;
+        }
         let until = history.actions.last()? + backoff(self.policy.backoff, self.policy.backoff_max, count);
         (now < until).then_some(until)
     }

@@ -85,10 +85,12 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(facts: ContainerFacts, now: Now) -> Self {
+        let running = facts.state == RunState::Running;
+        let since = facts.started_at.map_or(now.mono, |at| now.mono_at(at).min(now.mono));
         let mut watch = Self {
-            facts: facts.clone(),
+            facts,
             ended: None,
-            running_since: None,
+            running_since: running.then_some(since),
             killed_at: None,
             died_told: None,
             answered: Vec::new(),
@@ -98,9 +100,6 @@ impl Watch {
             judged: false,
             detached: false,
         };
-        if facts.state == RunState::Running {
-            watch.running_since = Some(facts.started_at.map_or(now.mono, |at| now.mono_at(at).min(now.mono)));
-        }
         watch.note_end(now, None);
         watch
     }

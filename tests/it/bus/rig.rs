@@ -68,13 +68,13 @@ impl Rig {
 }
 
 /// A server with `deploy/fleet/nats.conf`, and users made by `deploy/fleet/add-host`.
-pub(super) struct Fleet {
-    pub(super) server: NatsServer,
+pub(crate) struct Fleet {
+    pub(crate) server: NatsServer,
     dir: tempfile::TempDir,
 }
 
 impl Fleet {
-    pub(super) fn start(hosts: &[&str]) -> Self {
+    pub(crate) fn start(hosts: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::copy(deploy().join("nats.conf"), dir.path().join("nats.conf")).unwrap();
         let made = add_host(dir.path(), hosts);
@@ -86,7 +86,7 @@ impl Fleet {
         self.dir.path()
     }
 
-    pub(super) fn password_file(&self, user: &str) -> PathBuf {
+    pub(crate) fn password_file(&self, user: &str) -> PathBuf {
         self.dir().join(format!("secrets/{user}.password"))
     }
 

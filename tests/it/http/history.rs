@@ -29,6 +29,27 @@ async fn an_outbox_is_stored_once_and_acknowledged() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_stored_is_not_acknowledged_and_shown() {
+    let world = World::new().await;
+    world.db.close().await;
+    let refused = world.outbox(&batch("a", 1, EventKind::ContainerFailing, Some("web")), "a").await;
+    assert!(matches!(refused, Err(BusError::NoAnswer(_))), "{refused:?}");
+    let ready = super::world::eventually("readiness is looked at anew", async || {
+        let answer = world.get("/readyz").await;
+        (answer.status == 503).then(|| answer.json())
+    })
+    .await;
+    assert!(ready["store"].as_str().unwrap().contains("is closed"), "{ready}");
+    let metrics = world.get("/metrics").await.expect(200);
+    assert!(metrics.text().lines().any(|line| line == "dockhealth_store_writable 0"), "{}", metrics.text());
+    world.get("/healthz").await.expect(200);
+    assert!(
+        !world.get("/api/v1/events").await.problem(500).contains("db"),
+        "the log says more than the client reads"
+    );
+}
+
+#[tokio::test]
 async fn events_are_read_by_cursor_and_filter() {
     let world = World::new().await;
     for seq in 1..=5 {
@@ -91,6 +112,14 @@ async fn the_stream_tells_what_happens_and_goes_on_where_it_was_left() {
     }
     world.outbox(&batch("a", 301, EventKind::ContainerFailing, Some("web")), "a").await.unwrap();
     assert_eq!(stream.next().await.unwrap().id, "301");
+    let ask = Ask::new("GET", "/api/v1/stream?topics=events").header("last-event-id", "99999");
+    let mut stream = SseReader::open(world.address, ask).await;
+    world.outbox(&batch("a", 302, EventKind::ContainerFailing, Some("web")), "a").await.unwrap();
+    assert_eq!(
+        stream.next().await.unwrap().id,
+        "302",
+        "a cursor of a history that is gone begins at the present"
+    );
     let bad = Ask::new("GET", "/api/v1/stream").header("last-event-id", "x").send(world.address).await;
     assert!(bad.problem(400).contains("Last-Event-ID"));
     assert!(world.get("/api/v1/stream?topics=news").await.problem(400).contains("valid: events, containers"));

@@ -241,6 +241,21 @@ async fn a_silent_host_is_answered_from_what_was_last_known() {
 }
 
 #[tokio::test]
+async fn hosts_outlive_the_controller() {
+    let world = World::new().await;
+    let agent = ScriptedAgent::start(&world, report("a", vec![container("web")])).await;
+    let seen = world.get("/api/v1/hosts/a").await.expect(200).json();
+    drop(agent);
+    let world = world.restarted(|_| ()).await;
+    let restored = world.get("/api/v1/hosts/a").await.expect(200).json();
+    assert_eq!(restored, seen);
+    let list = world.get("/api/v1/containers?stale=true").await.expect(200);
+    assert_eq!((names(&list), list.header("dockhealth-hosts-missing")), (vec!["a/web".to_owned()], "a"));
+    let _again = ScriptedAgent::start(&world, report("a", vec![container("web")])).await;
+    assert_eq!(world.kinds().await, ["host_live"], "a restart of the controller is no news of the host");
+}
+
+#[tokio::test]
 async fn health_metrics_and_documentation_need_nothing_from_elsewhere() {
     let world = World::new().await;
     let _a = ScriptedAgent::start(&world, report("a", vec![container("web")])).await;

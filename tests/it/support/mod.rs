@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
+pub(crate) mod daemon;
 pub(crate) mod nats;
 
 use std::cell::RefCell;

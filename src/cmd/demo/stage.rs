@@ -1,0 +1,115 @@
+//! The demo's image and containers: made, looked at, removed.
+
+use std::fs;
+
+use bytes::Bytes;
+use rand::seq::IndexedRandom;
+use serde_json::{Value, json};
+
+use crate::cmd::Failure;
+use crate::docker::{AnonymousVolumes, ContainerActuator, ContainerBuilder, ContainerSource, Engine};
+use crate::model::{ContainerFacts, ContainerId, ContainerName, RunState};
+
+/// Every name of the demo begins with it.
+const PREFIX: &str = "dockhealth-demo-";
+const IMAGE: (&str, &str) = ("dockhealth", "demo");
+
+/// The demo's part of the engine.
+pub(super) struct Stage {
+    pub(super) engine: Engine,
+}
+
+/// The full name of one of the cast.
+pub(super) fn full(name: &str) -> String {
+    format!("{PREFIX}{name}")
+}
+
+/// The cast's own word for a full name; `None` for everybody else's.
+pub(super) fn short(name: &ContainerName) -> Option<&str> {
+    name.as_str().strip_prefix(PREFIX)
+}
+
+impl Stage {
+    /// Makes an image from scratch that holds this very program, which is static.
+    pub(super) async fn make_image(&self) -> Result<(), Failure> {
+        let archive =
+            archive().map_err(|error| Failure::Failed(format!("no image of this program: {error}")))?;
+        self.engine.import_image(archive, IMAGE.0, IMAGE.1, &[r#"ENTRYPOINT ["/dockhealth"]"#]).await?;
+        Ok(())
+    }
+
+    /// Makes and starts the cast.
+    pub(super) async fn raise(&self) -> Result<(), Failure> {
+        let listed = json!({ "dockhealth.monitor": "true", "dockhealth.on-stop": "restart" });
+        let nobodys = json!({});
+        let net_admin = json!({ "CapAdd": ["NET_ADMIN"] });
+        for (name, labels, command, host) in [
+            ("dummy-1", &listed, &["dummy"][..], &nobodys),
+            ("dummy-2", &listed, &["dummy"], &net_admin),
+            ("dummy-3", &listed, &["dummy", "--loss", "8"], &net_admin),
+            ("crash-loop", &listed, &["dummy", "--every", "never"], &nobodys),
+            ("bystander", &nobodys, &["dummy"], &nobodys),
+        ] {
+            let body = json!({
+                "Image": format!("{}:{}", IMAGE.0, IMAGE.1), "Cmd": command, "Labels": labels, "HostConfig": host,
+            });
+            self.start(name, &body).await?;
+        }
+        self.engine.stop(&self.id("bystander").await?, None).await?;
+        Ok(())
+    }
+
+    async fn start(&self, name: &str, body: &Value) -> Result<(), Failure> {
+        let name = ContainerName::new(full(name)).expect("made of valid parts");
+        let id = self.engine.create(&name, body).await?;
+        Ok(self.engine.start(&id).await?)
+    }
+
+    /// Removes what a demo made, this one or an earlier one.
+    pub(super) async fn clear(&self) -> Result<(), Failure> {
+        for facts in self.cast().await? {
+            self.engine.remove(&facts.id, AnonymousVolumes::Remove).await?;
+        }
+        Ok(())
+    }
+
+    /// The id of one of the cast.
+    pub(super) async fn id(&self, name: &str) -> Result<ContainerId, Failure> {
+        Ok(self.engine.inspect(&full(name)).await?.id)
+    }
+
+    /// Whether one of the cast runs.
+    pub(super) async fn runs(&self, name: &str) -> Result<bool, Failure> {
+        Ok(self.engine.inspect(&full(name)).await?.state == RunState::Running)
+    }
+
+    /// Stops one of these at random, of those that run; which.
+    pub(super) async fn stop_one_of(&self, names: &[&'static str]) -> Result<Option<&'static str>, Failure> {
+        let mut running = Vec::new();
+        for name in names {
+            if self.runs(name).await? {
+                running.push(*name);
+            }
+        }
+        let Some(victim) = running.choose(&mut rand::rng()).copied() else { return Ok(None) };
+        self.engine.stop(&self.id(victim).await?, None).await?;
+        Ok(Some(victim))
+    }
+
+    async fn cast(&self) -> Result<Vec<ContainerFacts>, Failure> {
+        let all = self.engine.list().await?;
+        Ok(all.into_iter().filter(|facts| short(&facts.name).is_some()).collect())
+    }
+}
+
+/// A root file system with nothing but this program.
+fn archive() -> std::io::Result<Bytes> {
+    let program = fs::read("/proc/self/exe")?;
+    let mut header = tar::Header::new_gnu();
+    header.set_size(program.len() as u64);
+    header.set_mode(0o755);
+    header.set_cksum();
+    let mut archive = tar::Builder::new(Vec::with_capacity(program.len() + 4096));
+    archive.append_data(&mut header, "dockhealth", program.as_slice())?;
+    Ok(archive.into_inner()?.into())
+}
