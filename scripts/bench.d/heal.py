@@ -92,7 +92,7 @@ def monit(names):
         with open(config, "w") as file:
             file.write("\n".join(lines) + "\n")
         os.chmod(config, 0o600)
-        process = subprocess.Popen(["monit", "-I", "-c", config], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(["monit", "-I", "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             time.sleep(25)  # its first cycles only learn that all is well
             yield
