@@ -4,7 +4,7 @@ mod bus;
 mod chaos;
 mod cli;
 mod engine;
-mod fleet;
+mod faults;
 mod fleet;
 mod heal;
 mod http;
