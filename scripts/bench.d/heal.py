@@ -40,6 +40,7 @@ def measure(fault, names):
     engine, rng = lab.Engine(), random.Random(7)
     started = {name: engine.inspect(name)["State"]["StartedAt"] for name in names}
     hurt_at = {}
+    time.sleep(rng.uniform(3, 13))  # at no particular moment of anybody's interval
     for name in names:
         hurt_at[name] = hurt(fault, name, engine)
         time.sleep(rng.uniform(0.5, 1.5) * GAP[fault])
