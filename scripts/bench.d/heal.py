@@ -14,7 +14,7 @@ import time
 
 import lab
 
-CONTAINERS, GIVE_UP = 10, 120
+CONTAINERS, GIVE_UP = int(os.environ.get("BENCH_CONTAINERS", "10")), 120
 FAULTS = ("crash", "stop", "loss")
 # A lossy container at a time: several at once are an outage of the network, which a breaker leaves alone.
 GAP = {"crash": 1.3, "stop": 1.3, "loss": 7.7}
@@ -40,6 +40,7 @@ def measure(fault, names):
     engine, rng = lab.Engine(), random.Random(7)
     started = {name: engine.inspect(name)["State"]["StartedAt"] for name in names}
     hurt_at = {}
+    time.sleep(rng.uniform(3, 13))  # at no particular moment of anybody's interval
     for name in names:
         hurt_at[name] = hurt(fault, name, engine)
         time.sleep(rng.uniform(0.5, 1.5) * GAP[fault])
@@ -92,7 +93,7 @@ def monit(names):
         with open(config, "w") as file:
             file.write("\n".join(lines) + "\n")
         os.chmod(config, 0o600)
-        process = subprocess.Popen(["monit", "-I", "-c", config], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(["monit", "-I", "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             time.sleep(25)  # its first cycles only learn that all is well
             yield
