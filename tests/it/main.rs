@@ -5,7 +5,6 @@ mod chaos;
 mod cli;
 mod engine;
 mod fleet;
-mod fleet;
 mod heal;
 mod http;
 mod metrics;
