@@ -76,3 +76,9 @@ impl From<EngineError> for Failure {
         }
     }
 }
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(format!("{error:#}"))
+    }
+}

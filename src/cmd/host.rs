@@ -83,7 +83,7 @@ async fn learn_name(engine: &Engine, db: &AgentDb) -> HostName {
         match engine.info().await.map(|info| HostName::new(info.name)) {
             Ok(Ok(name)) => return name,
             Ok(Err(error)) if !said => {
-                tracing::error!(%error, "the engine's own name cannot be used: give --hostname")
+                tracing::error!(%error, "the engine's own name cannot be used: give --hostname");
             }
             Ok(Err(_)) => {}
             Err(error) => {

@@ -178,7 +178,7 @@ fn the_compose_fleet_lists_pings_and_heals() {
     let bystander = lab.run("bystander", &[], &["sleep", "1000000"]);
     let fleet = Fleet::up(&lab);
 
-    let seen = wait_for("the controller lists the agent's containers", Duration::from_secs(60), || {
+    let seen = wait_for("the controller lists the agent's containers", Duration::from_mins(1), || {
         fleet.view(&victim)
     });
     assert_eq!(seen["monitored"], false, "nobody asked for it: {seen}");
@@ -186,13 +186,13 @@ fn the_compose_fleet_lists_pings_and_heals() {
 
     // With no capability but CAP_NET_RAW the agent reaches it.
     fleet.monitor(&victim);
-    let well = wait_for("the victim answers pings", Duration::from_secs(60), || {
+    let well = wait_for("the victim answers pings", Duration::from_mins(1), || {
         fleet.view(&victim).filter(|view| view["health"] == "healthy")
     });
     assert_eq!(well["loss_percent"], 0.0, "{well}");
 
     lab.docker(&["kill", &bystander, &victim]);
-    wait_for("the killed container runs again", Duration::from_secs(60), || {
+    wait_for("the killed container runs again", Duration::from_mins(1), || {
         lab.is_running(&victim).then_some(())
     });
     assert!(!lab.is_running(&bystander), "nobody's unlisted container is started");

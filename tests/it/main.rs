@@ -4,6 +4,7 @@ mod bus;
 mod chaos;
 mod cli;
 mod engine;
+mod faults;
 mod fleet;
 mod heal;
 mod http;

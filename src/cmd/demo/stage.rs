@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use anyhow::Context;
 use bytes::Bytes;
 use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
@@ -32,8 +33,7 @@ pub(super) fn short(name: &ContainerName) -> Option<&str> {
 impl Stage {
     /// Makes an image from scratch that holds this very program, which is static.
     pub(super) async fn make_image(&self) -> Result<(), Failure> {
-        let archive =
-            archive().map_err(|error| Failure::Failed(format!("no image of this program: {error}")))?;
+        let archive = archive().context("no image of this program can be made")?;
         self.engine.import_image(archive, IMAGE.0, IMAGE.1, &[r#"ENTRYPOINT ["/dockhealth"]"#]).await?;
         Ok(())
     }
@@ -103,8 +103,8 @@ impl Stage {
 }
 
 /// A root file system with nothing but this program.
-fn archive() -> std::io::Result<Bytes> {
-    let program = fs::read("/proc/self/exe")?;
+fn archive() -> anyhow::Result<Bytes> {
+    let program = fs::read("/proc/self/exe").context("/proc/self/exe")?;
     let mut header = tar::Header::new_gnu();
     header.set_size(program.len() as u64);
     header.set_mode(0o755);

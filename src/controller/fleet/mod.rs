@@ -1,5 +1,6 @@
 //! The owner of what is known of the fleet: hears every report, asks all agents for a list, tells who is silent.
 
+mod dispute;
 mod round;
 mod state;
 
@@ -14,6 +15,7 @@ use futures_util::stream::BoxStream;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::Update;
 use super::clock::Clock;
@@ -26,6 +28,7 @@ use crate::bus::{
 use crate::model::{HostName, IncidentKind, Timestamp};
 use crate::store::{ControllerDb, HostRow, IncidentQuery, MAX_LIMIT, StoreError};
 
+use dispute::Disputes;
 pub(crate) use round::Round;
 pub use state::Presence;
 use state::{FleetEvent, FleetState};
@@ -116,7 +119,16 @@ pub(crate) fn fleet(
     state.restore(parts.known.iter().cloned(), parts.clock.now());
     let (commands, queue) = mpsc::channel(QUEUE);
     let (publish, view) = watch::channel(Arc::new(state.view()));
-    let owner = Owner { parts, state, publish, asking: None, asked: false, saved: Instant::now() };
+    let owner = Owner {
+        parts,
+        state,
+        publish,
+        asking: None,
+        asked: false,
+        saved: Instant::now(),
+        disputes: Disputes::default(),
+        telling: TaskTracker::new(),
+    };
     (Fleet { commands, view }, owner.run(queue, shutdown))
 }
 
@@ -128,6 +140,9 @@ struct Owner {
     /// Whether this process has asked the agents before.
     asked: bool,
     saved: Instant,
+    disputes: Disputes,
+    /// Hosts being told of a dispute: bounded by how often they are told and how long that may take.
+    telling: TaskTracker,
 }
 
 /// A round under way.
@@ -176,6 +191,8 @@ impl Owner {
                 _ = ticks.tick() => self.tick().await,
             }
         }
+        self.telling.close();
+        self.telling.wait().await;
         self.save_all().await;
     }
 
@@ -287,6 +304,9 @@ impl Owner {
                 // An error means that nobody follows the stream.
                 let _ = self.parts.updates.send(Update::Host(host.clone()));
             }
+        }
+        for (host, reason) in self.disputes.due(&view, Instant::now()) {
+            dispute::tell(&self.telling, self.parts.bus.clone(), host, reason);
         }
         let wall = self.parts.clock.now().wall;
         for FleetEvent { host, draft } in events {

@@ -286,9 +286,8 @@ impl HostState {
     pub(super) fn freeze_at(&self, wall: Timestamp) -> Option<(String, &Freeze)> {
         let local = self.local_freeze.as_ref().filter(|freeze| freeze.holds_at(wall));
         let local = local.map(|freeze| ("on this host, by the agent's own socket".to_owned(), freeze));
-        local.or_else(|| {
-            self.desired.freeze_at(&self.host, wall).map(|(scope, freeze)| (scope.to_string(), freeze))
-        })
+        let desired = self.desired.freeze_at(&self.host, wall);
+        local.or_else(|| desired.map(|(scope, freeze)| (format!("on {scope}, by {}", freeze.by), freeze)))
     }
 
     // ---- checks -------------------------------------------------------------------------------

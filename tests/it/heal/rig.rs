@@ -15,7 +15,7 @@ use crate::support::daemon::{Daemon, Rest};
 use crate::support::{Lab, docker, wait_for};
 
 /// What must happen, happens by then, also on a machine that is busy.
-pub(super) const DEADLINE: Duration = Duration::from_secs(60);
+pub(super) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A container that ends when it is told to.
 pub(super) const OBEDIENT: [&str; 3] = ["sh", "-c", "trap exit TERM; sleep 1000 & wait"];

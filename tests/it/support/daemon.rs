@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{DOCKHEALTH, wait_for};
 
 /// A program that has not come up, or not ended in order, by then never will.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// `dockhealth up`, `agent` or `controller` with a data directory of its own. Killed when dropped; what it logged is
 /// shown when the test fails.

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
 pub(crate) mod daemon;
+pub(crate) mod dockerd;
 pub(crate) mod nats;
 
 use std::cell::RefCell;

@@ -1,0 +1,89 @@
+//! Load while others are killed: containers that are crashed and killed one after the other, and lists without end.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::rig::{DEADLINE, Fleet};
+
+/// How a container is brought down.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Blow {
+    /// Its process ends behind the engine's back.
+    Crash,
+    /// `docker kill`.
+    Kill,
+}
+
+/// One fault: from when it was made until the container ran again.
+#[derive(Debug, Clone)]
+pub(super) struct Fault {
+    pub(super) container: String,
+    pub(super) made: Instant,
+    pub(super) healed: Instant,
+}
+
+impl Fault {
+    /// Whether what the agent told of it may have been in its memory alone at `moment`.
+    pub(super) fn was_open_at(&self, moment: Instant) -> bool {
+        self.made <= moment && moment <= self.healed + Duration::from_secs(3)
+    }
+}
+
+/// Brings `victims` down in turn, each when the one before runs again, until `ended`.
+pub(super) fn faults(fleet: &Fleet, victims: &[(&str, Blow)], ended: &AtomicBool) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (name, blow) in victims.iter().cycle() {
+        if ended.load(Ordering::Relaxed) {
+            break;
+        }
+        let made = Instant::now();
+        let before = fleet.engine.inspect(name, "{{.State.StartedAt}}");
+        match blow {
+            Blow::Crash => fleet.engine.crash(name),
+            Blow::Kill => drop(fleet.engine.docker(&["kill", name])),
+        }
+        loop {
+            let again = fleet.engine.inspect(name, "{{.State.StartedAt}}") != before;
+            if again && fleet.engine.is_running(name) {
+                break;
+            }
+            assert!(made.elapsed() < DEADLINE, "{name} was not healed ({blow:?})");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        faults.push(Fault { container: (*name).to_owned(), made, healed: Instant::now() });
+    }
+    faults
+}
+
+/// Lists until `ended`. Whenever all hosts answered, no monitored container is missing. Gives how many lists were whole.
+pub(super) fn lists(fleet: &Fleet, monitored: &[&str], ended: &AtomicBool) -> usize {
+    let mut whole = 0;
+    while !ended.load(Ordering::Relaxed) {
+        let answer = fleet.ask("GET", "/api/v1/containers?monitored=true", "");
+        let Some(answer) = answer.filter(|answer| answer.status == 200) else {
+            std::thread::sleep(Duration::from_millis(50));
+            continue;
+        };
+        if answer.expected.as_deref() != Some("1")
+            || answer.missing.as_deref().is_some_and(|missing| !missing.is_empty())
+        {
+            continue;
+        }
+        let listed = answer.json.as_array().expect("a list");
+        let lost: Vec<_> =
+            monitored.iter().filter(|name| !listed.iter().any(|c| c["name"] == ***name)).collect();
+        assert!(lost.is_empty(), "the host answered and its list lacks {lost:?}: {answer:?}");
+        whole += 1;
+    }
+    whole
+}
+
+/// How many of `faults` befell each container.
+pub(super) fn by_container<'a>(faults: impl IntoIterator<Item = &'a Fault>) -> BTreeMap<&'a str, usize> {
+    let mut counts = BTreeMap::new();
+    for fault in faults {
+        *counts.entry(fault.container.as_str()).or_insert(0) += 1;
+    }
+    counts
+}
