@@ -12,7 +12,7 @@ use crate::docker::recreate::{
     JournalError, RecreateError, RecreateOrder, RecreateStep, StepError, StepJournal, recreate, sweep,
 };
 use crate::docker::{AnonymousVolumes, ContainerBuilder, EngineError};
-use crate::model::{ActionKind, ActionOutcome, JournalEntry, OperationId, Timestamp};
+use crate::model::{ActionKind, ActionOutcome, ContainerId, JournalEntry, OperationId, Timestamp};
 use crate::monitor::decide::{Action, ActionResult, Input};
 use crate::store::{AgentDb, StoreError};
 
@@ -39,6 +39,11 @@ impl Actuator {
             volumes: settings.anonymous_volumes.unwrap_or(AnonymousVolumes::Remove),
             refresher,
         }
+    }
+
+    /// Tells the owner how the container is now, whoever else acts on it.
+    pub(super) async fn look(self, id: ContainerId) {
+        self.refresher.refresh(id.clone(), Input::Looked(id)).await;
     }
 
     /// Does `action` and tells the owner what came of it, after the container's new facts.

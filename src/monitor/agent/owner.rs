@@ -168,6 +168,7 @@ impl Owner {
                 );
                 self.wiring.tracker.spawn(self.wiring.actuator.clone().act(action));
             }
+            Decision::Look(id) => drop(self.wiring.tracker.spawn(self.wiring.actuator.clone().look(id))),
             Decision::Emit(draft) => self.emit(draft),
             Decision::Remember(id, attachments) => keeper.keep(Keep::Answered(id, attachments)),
             Decision::Quarantine(name, since) => keeper.keep(Keep::Quarantine(name, since)),

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::keeper::{self, Keep, Keeper};
 use super::{AgentParts, Message, actuator};
 use crate::docker::{ContainerAction, ContainerSource, EngineError, EngineEvent};
-use crate::model::{ContainerId, OperationId, Timestamp};
+use crate::model::{ContainerFacts, ContainerId, OperationId, Timestamp};
 use crate::monitor::decide::{Input, Sign, SignKind};
 
 /// Between two full lists, which mend whatever an event stream may have lost.
@@ -138,6 +138,7 @@ impl Watcher {
         }
         let all = source.list().await?;
         let ids = all.iter().map(|facts| facts.id.clone()).collect();
+        self.begin_history(&all);
         // What the engine told of the time before is here by now; what comes later is treated as it comes.
         let mut signs = Vec::new();
         while let Some(Some(event)) = events.next().now_or_never() {
@@ -197,6 +198,16 @@ impl Watcher {
                 tracing::warn!(container = id.short(), %error, "a container cannot be inspected");
                 Ok(())
             }
+        }
+    }
+
+    /// Before any event is seen, the newest start tells where the engine's clock stands: what comes later can be asked
+    /// for when the connection is lost.
+    fn begin_history(&mut self, all: &[ContainerFacts]) {
+        let newest = || all.iter().filter_map(|facts| facts.started_at).max();
+        if let Some(time) = self.last_event.is_none().then(newest).flatten() {
+            self.last_event = Some(time);
+            self.keeper.keep(Keep::LastEngineEvent(time));
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::breaker::{Breaker, BreakerChange};
 use super::limits::{Window, backoff};
 use super::listing::{listing, on_stop};
-use super::watch::{Ailment, Attachment, End, Watch};
+use super::watch::{Ailment, Attachment, End, LastLook, Watch};
 use super::{
     Action, ActionResult, Checked, Decision, Hold, Input, Listing, OwnContainers, Policy, RestartMode, Sign,
     Target,
@@ -142,6 +142,7 @@ impl HostState {
         match input {
             Input::Listed(all, signs) => self.listed(all, &signs, now),
             Input::Seen(facts) => self.seen(*facts, now),
+            Input::Looked(id) => self.looked(&id),
             Input::Gone(id) => drop(self.watches.remove(&id)),
             Input::Told(sign) => self.told(&sign),
             Input::EngineLost(why) => self.engine_lost(why, &mut out),
@@ -199,6 +200,13 @@ impl HostState {
         for sign in signs {
             self.told(sign);
         }
+        // After the engine's word, which only tells that it was stopped: that was us, half way.
+        for watch in self.watches.values_mut() {
+            let history = self.histories.get_mut(&watch.facts.name);
+            if history.is_some_and(|history| std::mem::take(&mut history.interrupted)) {
+                watch.note_interrupted();
+            }
+        }
         self.engine_was_lost = false;
         self.answered.clear();
         let (watches, budget) = (&self.watches, self.policy.budget);
@@ -218,11 +226,6 @@ impl HostState {
         if let Some(known) = self.answered.get(&watch.facts.id) {
             watch.remember(known);
         }
-        if let Some(history) = self.histories.get_mut(&watch.facts.name)
-            && std::mem::take(&mut history.interrupted)
-        {
-            watch.note_interrupted();
-        }
         self.watches.insert(watch.facts.id.clone(), watch);
     }
 
@@ -232,6 +235,12 @@ impl HostState {
         let ours = self.histories.get(&watch.facts.name).is_some_and(|history| history.under_way.is_some());
         if !ours {
             watch.note(sign);
+        }
+    }
+
+    fn looked(&mut self, id: &ContainerId) {
+        if let Some(watch) = self.watches.get_mut(id).filter(|watch| watch.last_look == LastLook::Asked) {
+            watch.last_look = LastLook::Done;
         }
     }
 
@@ -468,7 +477,16 @@ impl HostState {
         }
         match hold {
             None => self.act(id, ailment, reason, now, out),
+            Some(Hold::Looking) => self.look(id, out),
             Some(hold) => self.say_hold(&name, &hold, &reason, out),
+        }
+    }
+
+    fn look(&mut self, id: &ContainerId, out: &mut Vec<Decision>) {
+        let watch = self.watches.get_mut(id).expect("treated by its id");
+        if watch.last_look == LastLook::Not {
+            watch.last_look = LastLook::Asked;
+            out.push(Decision::Look(id.clone()));
         }
     }
 
@@ -539,7 +557,10 @@ impl HostState {
             return Some(Hold::Replaced(other.facts.name.to_string()));
         }
         let entry = self.entry(&watch.facts.name);
-        (on_stop(&watch.facts, entry, listing, &self.policy) == OnStop::Leave).then_some(Hold::ToldToStop)
+        match on_stop(&watch.facts, entry, listing, &self.policy) {
+            OnStop::Leave => Some(Hold::ToldToStop),
+            OnStop::Restart => (watch.last_look != LastLook::Done).then_some(Hold::Looking),
+        }
     }
 
     fn backoff_until(&self, history: &History, now: Mono) -> Option<Mono> {

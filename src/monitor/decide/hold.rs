@@ -13,6 +13,9 @@ pub enum Hold {
     UnderWay,
     /// It was told to stop a moment ago, and may come back or go for good.
     Settling(Mono),
+    /// That time is over, and it is looked at once more: an engine that is just starting it (`docker restart`) answers
+    /// when that is done.
+    Looking,
     /// It was told to stop, and is to be left down then.
     ToldToStop,
     /// It finished its work (exit code 0), and only `--monitor-all` lists it.
@@ -55,7 +58,10 @@ impl Hold {
 
     /// Whether it is meant to stay as it is.
     pub(super) fn is_left_alone(&self) -> bool {
-        matches!(self, Self::ToldToStop | Self::Finished | Self::Replaced(_) | Self::Settling(_))
+        matches!(
+            self,
+            Self::ToldToStop | Self::Finished | Self::Replaced(_) | Self::Settling(_) | Self::Looking
+        )
     }
 }
 
@@ -65,6 +71,7 @@ impl fmt::Display for Hold {
             Self::EngineUnreachable(why) => write!(f, "the Docker engine is unreachable ({why})"),
             Self::UnderWay => f.write_str("an action on it is under way"),
             Self::Settling(_) => f.write_str("it was told to stop a moment ago"),
+            Self::Looking => f.write_str("it was told to stop, and is looked at once more"),
             Self::ToldToStop => f.write_str("it was told to stop, and is left down then (on_stop = leave)"),
             Self::Finished => f.write_str("it finished with exit code 0, and only --monitor-all lists it"),
             Self::Replaced(by) => write!(f, "{by} is about to replace it"),

@@ -114,6 +114,8 @@ pub enum Input {
     Listed(Vec<ContainerFacts>, Vec<Sign>),
     /// One container's present facts.
     Seen(Box<ContainerFacts>),
+    /// What [`Decision::Look`] asked for was seen, as far as it could be.
+    Looked(ContainerId),
     /// There is no such container any more.
     Gone(ContainerId),
     /// The engine told something that says how a container ended.
@@ -145,6 +147,8 @@ pub enum Input {
 pub enum Decision {
     /// Check these again, longer, now.
     Confirm(Vec<Target>),
+    /// Look at this container again before it is started, and answer [`Input::Looked`]: someone may be starting it.
+    Look(ContainerId),
     /// Do this.
     Act(Action),
     /// Tell everyone.

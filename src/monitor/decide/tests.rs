@@ -1,6 +1,6 @@
 //! What the core decides, told as stories of one host; then what it never does, as properties.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -24,6 +24,8 @@ struct Sim {
     loss: BTreeMap<ContainerId, u32>,
     /// Containers that end again as soon as they are started.
     crash_loops: Vec<ContainerId>,
+    /// Containers that the engine is starting on someone's order: it answers when that is done.
+    starting: BTreeSet<ContainerId>,
     remembered: Vec<Decision>,
 }
 
@@ -77,6 +79,7 @@ impl Sim {
             acts: Vec::new(),
             loss: BTreeMap::new(),
             crash_loops: Vec::new(),
+            starting: BTreeSet::new(),
             remembered: Vec::new(),
         };
         sim.list();
@@ -93,6 +96,13 @@ impl Sim {
             match decision {
                 Decision::Emit(draft) => self.events.push(draft.kind),
                 Decision::Act(action) => self.do_action(&action),
+                Decision::Look(id) => {
+                    if self.starting.remove(&id) {
+                        self.run(&id);
+                    }
+                    self.see(&id);
+                    self.feed(Input::Looked(id));
+                }
                 Decision::Confirm(targets) => {
                     let checked = self.probe(&targets, 20);
                     self.now += 3_000;
@@ -283,6 +293,24 @@ fn a_container_that_compose_replaces_is_left_alone() {
     sim.stop(1);
     sim.pass_waking(60_000);
     assert!(sim.acts.is_empty());
+}
+
+#[test]
+fn a_restart_by_its_owner_that_takes_long_is_waited_for() {
+    let mut sim = Sim::new(Policy::default(), 1);
+    sim.name_it(1);
+    sim.stop(1);
+    sim.starting.insert(id_of(1));
+    sim.pass(5_000);
+    assert_eq!(
+        (sim.acts.len(), sim.events.len()),
+        (0, 0),
+        "it is looked at, found to run, and nothing is said"
+    );
+    assert_eq!(sim.facts[&id_of(1)].state, RunState::Running);
+    sim.stop(1);
+    sim.pass(5_000);
+    assert_eq!(sim.acts, [("c1".to_owned(), ActionKind::Start)], "the next stop is another one");
 }
 
 #[test]

@@ -35,6 +35,18 @@ pub(super) enum End {
     Told,
 }
 
+/// The look at a container before it is started again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum LastLook {
+    /// Not asked for.
+    #[default]
+    Not,
+    /// Asked for.
+    Asked,
+    /// It was still down.
+    Done,
+}
+
 /// What is wrong with a container.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Ailment {
@@ -71,6 +83,8 @@ pub(super) struct Watch {
     killed_at: Option<Timestamp>,
     /// A `die` was seen since its last start, so how it ended is known.
     died_told: Option<End>,
+    /// Whether it was looked at once more since it was told to stop.
+    pub(super) last_look: LastLook,
     answered: Vec<Attachment>,
     pub(super) checks: VecDeque<CheckRecord>,
     /// Network of the worst address of the last failed check.
@@ -93,6 +107,7 @@ impl Watch {
             running_since: running.then_some(since),
             killed_at: None,
             died_told: None,
+            last_look: LastLook::default(),
             answered: Vec::new(),
             checks: VecDeque::new(),
             failed_network: None,
@@ -114,6 +129,7 @@ impl Watch {
             self.ended = None;
             self.killed_at = None;
             self.died_told = None;
+            self.last_look = LastLook::default();
             self.forget_loss();
         } else if !self.is_running() {
             self.running_since = None;

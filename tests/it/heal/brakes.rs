@@ -11,7 +11,7 @@ on_both_rigs! {
 }
 
 fn a_crash_loop_ends_in_quarantine_until_it_is_released(rig: &Rig) {
-    let budget = 5;
+    let budget = 3;
     let full = rig.lab.run("loop", &[], &["sh", "-c", "exit 7"]);
     rig.monitor(&full);
     rig.wait_event(&full, "quarantined");

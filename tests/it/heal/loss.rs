@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::rig::{OBEDIENT, QUICK, Rig, lose, on_both_rigs, wait_started_again};
+use super::rig::{DEADLINE, OBEDIENT, QUICK, Rig, lose, on_both_rigs, wait_started_again};
+use crate::support::wait_for;
 
 on_both_rigs! {
     total_loss_is_healed
@@ -90,13 +91,15 @@ fn both_addresses_of_a_container_with_ipv6_are_probed_and_either_fails_it() {
         rig.lab.inspect(&full, &format!("{{{{range .NetworkSettings.Networks}}}}{{{{.{field}}}}}{{{{end}}}}"))
     });
     assert!(addresses[1].starts_with("fd00:"), "{addresses:?}");
-    let why = rig.why(&full);
-    let checks = why["checks"].as_array().expect("a list");
-    let last = checks.last().expect("it was checked")["addresses"].as_array().expect("a list");
-    for address in &addresses {
-        let found = last.iter().find(|a| a["address"] == address.as_str()).expect("it was probed");
-        assert!(found["received"].as_u64() > Some(0), "{why}");
-    }
+    // A new IPv6 address answers only after a second or two, when it is known that nobody else has it.
+    wait_for("both addresses answer", DEADLINE, || {
+        let why = rig.why(&full);
+        let last = why["checks"].as_array()?.last()?["addresses"].as_array()?.clone();
+        let answered = |address: &String| {
+            last.iter().any(|a| a["address"] == address.as_str() && a["received"].as_u64() > Some(0))
+        };
+        addresses.iter().all(answered).then_some(())
+    });
     // IPv6 alone is lost: the worst address decides.
     wait_started_again(&rig.lab, &full, || {
         let pid = rig.lab.inspect(&full, "{{.State.Pid}}");

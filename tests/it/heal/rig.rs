@@ -21,8 +21,18 @@ pub(super) const DEADLINE: Duration = Duration::from_mins(1);
 pub(super) const OBEDIENT: [&str; 3] = ["sh", "-c", "trap exit TERM; sleep 1000 & wait"];
 
 /// Checks every second, and brakes that let go soon.
-pub(super) const QUICK: &[&str] =
-    &["--interval", "1s", "--grace", "500ms", "--backoff", "200ms", "--host-budget", "1000/1h"];
+pub(super) const QUICK: &[&str] = &[
+    "--interval",
+    "1s",
+    "--grace",
+    "500ms",
+    "--backoff",
+    "200ms",
+    "--budget",
+    "3/1h",
+    "--host-budget",
+    "1000/1h",
+];
 
 /// The kinds of events that tell of an action of ours.
 const ACTIONS: &str = "container_started,container_restarted,container_recreated,action_failed";
