@@ -16,7 +16,7 @@ use super::{
 use crate::model::{
     ActionKind, Actor, CheckKind, ContainerFacts, ContainerId, ContainerName, DesiredEntry, DesiredState,
     EventDraft, EventKind, Freeze, HostName, Mono, Namespace, Now, OnStop, OperationId, Rate, Threshold,
-    Timestamp, Verdict,
+    Timestamp, Verdict, format_span,
 };
 
 /// How long the controller's word of a disputed identity is believed without being repeated.
@@ -609,7 +609,9 @@ impl HostState {
             history.quarantined = Some(now.wall);
             out.push(Decision::Quarantine(name.clone(), now.wall));
             let text = format!(
-                "{name} {reason}, and {budget} restarts did not help: it is left alone until `dockhealth release {name}`."
+                "{name} {reason}, and {} restarts within {} did not help: it is left alone until `dockhealth release {name}`.",
+                budget.count,
+                format_span(budget.window)
             );
             out.push(Decision::Emit(
                 EventDraft::new(EventKind::Quarantined, Actor::Agent, text).about(&name),
