@@ -453,6 +453,8 @@ impl HostState {
                 history.said_failing = false;
                 history.said_hold = None;
             }
+            // Nobody checks it from now on: what was seen is old, should it be listed again.
+            self.watches.get_mut(id).expect("treated by its id").forget_loss();
             return;
         }
         let Some(ailment) = watch.ailment() else {
