@@ -102,6 +102,20 @@ impl Dockerd {
         let mut child = self.child.take().expect("it runs");
         child.kill().expect("our own child can be killed");
         child.wait().expect("and waited for");
+        self.forget_containerd();
+    }
+
+    /// Waits until the engine's containerd has died with it, and removes its pid file: where nobody reaps orphans (in a
+    /// container) the engine would take the dead one for a living one, and wait for it.
+    fn forget_containerd(&self) {
+        let file = self.dir.path().join("exec/containerd/containerd.pid");
+        let Ok(pid) = fs::read_to_string(&file) else { return };
+        let stat = format!("/proc/{}/stat", pid.trim());
+        wait_for("containerd ends with its engine", SLOWEST, || {
+            let stat = fs::read_to_string(&stat).unwrap_or_default();
+            (stat.is_empty() || stat.contains(") Z ")).then_some(())
+        });
+        fs::remove_file(&file).expect("it was there");
     }
 
     /// Ends the engine in order, which stops its containers.
@@ -134,8 +148,11 @@ impl Dockerd {
         });
     }
 
+    /// The end of its log.
     fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+        let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
     /// Removes what containers it has, and ends it.
