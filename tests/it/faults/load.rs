@@ -96,10 +96,8 @@ pub(super) fn lists(fleet: &Fleet, monitored: &[&str], progress: &Progress) {
     let _ending = Ending(progress);
     while !progress.ended.load(Relaxed) {
         let answer = fleet.ask("GET", "/api/v1/containers?monitored=true", "");
-        let Some(answer) = answer.filter(|answer| answer.status == 200) else {
-            std::thread::sleep(Duration::from_millis(50));
-            continue;
-        };
+        std::thread::sleep(Duration::from_millis(50));
+        let Some(answer) = answer.filter(|answer| answer.status == 200) else { continue };
         if answer.expected.as_deref() != Some("1")
             || answer.missing.as_deref().is_some_and(|missing| !missing.is_empty())
         {
