@@ -253,6 +253,7 @@ impl HostState {
         }
         self.engine_lost = Some(why);
         self.engine_was_lost = true;
+        self.watches.values_mut().for_each(Watch::note_engine_lost);
     }
 
     fn engine_back(&mut self, out: &mut Vec<Decision>) {

@@ -358,6 +358,29 @@ fn what_went_down_with_the_engine_is_started_when_it_is_back() {
 }
 
 #[test]
+fn what_an_engine_stopped_as_it_ended_was_told_to_stop_by_nobody() {
+    for (seen_before, started) in [(false, true), (true, false)] {
+        let mut sim = Sim::new(Policy::default(), 1);
+        sim.tell(1, SignKind::Killed);
+        sim.tell(1, SignKind::Died);
+        let exited =
+            |facts: &mut ContainerFacts| (facts.state, facts.exit_code) = (RunState::Exited, Some(137));
+        if seen_before {
+            // The engine went on for long enough to be asked: that was an order.
+            sim.change(1, exited);
+        } else {
+            exited(sim.facts.get_mut(&id_of(1)).unwrap());
+        }
+        sim.feed(Input::EngineLost("no such file".into()));
+        sim.pass(2_000);
+        sim.feed(Input::EngineBack);
+        sim.list();
+        sim.pass_waking(2_000);
+        assert_eq!(!sim.acts.is_empty(), started, "looked at before it was lost: {seen_before}");
+    }
+}
+
+#[test]
 fn confirmed_loss_above_the_threshold_restarts_and_loss_at_it_does_not() {
     for (loss, restarted) in [(40, false), (60, true), (100, true)] {
         let mut sim = Sim::new(Policy::default(), 4);

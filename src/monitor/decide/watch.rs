@@ -180,6 +180,15 @@ impl Watch {
         self.know_end(End::Crashed);
     }
 
+    /// The engine is away. One that ends in order stops its containers, and may tell of it before it is gone: an end
+    /// that was told and could not be looked at any more is the engine's doing. When it was not the engine's end,
+    /// the engine tells its last events again.
+    pub(super) fn note_engine_lost(&mut self) {
+        if self.is_running() {
+            self.died_told = None;
+        }
+    }
+
     pub(super) fn is_running(&self) -> bool {
         self.facts.state == RunState::Running
     }
