@@ -134,10 +134,7 @@ mod tests {
 
     #[test]
     fn a_link_acts_as_its_subcommand() {
-        assert_eq!(
-            expand(&["/usr/bin/dockhealth-version", "-h"]),
-            ["dockhealth", "version", "-h"]
-        );
+        assert_eq!(expand(&["/usr/bin/dockhealth-version", "-h"]), ["dockhealth", "version", "-h"]);
         assert_eq!(expand(&["dockhealth", "version"]), ["dockhealth", "version"]);
         assert_eq!(expand(&["dockhealth-1.0", "version"]), ["dockhealth-1.0", "version"]);
         assert!(expand(&[]).is_empty());

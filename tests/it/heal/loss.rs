@@ -24,7 +24,7 @@ fn total_loss_is_healed(rig: &Rig) {
     assert_eq!((&container["health"], &container["loss_percent"]), (&"healthy".into(), &0.0.into()));
     assert_eq!(rig.actions(&lossy), ["container_restarted"]);
     let failing = rig.wait_event(&lossy, "container_failing");
-    assert_eq!(failing["data"], json!({ "ailment": "loss", "loss_percent": 100.0 }));
+    assert_eq!(failing["data"]["loss_percent"], 100.0);
     rig.assert_untouched(&well);
     rig.assert_no_errors();
 }
