@@ -103,7 +103,7 @@ fn both_addresses_of_a_container_with_ipv6_are_probed_and_either_fails_it() {
     // IPv6 alone is lost: the worst address decides.
     wait_started_again(&rig.lab, &full, || {
         let pid = rig.lab.inspect(&full, "{{.State.Pid}}");
-        let rule = "table ip6 lost { chain in { type filter hook input priority 0; icmpv6 type echo-request drop; } }";
+        let rule = "table ip6 lost { chain in { type filter hook input priority 0; icmpv6 type echo-request drop; }; }";
         let nft = ["-t", &pid, "-n", "nft", rule];
         assert!(std::process::Command::new("nsenter").args(nft).status().expect("nsenter").success());
     });
