@@ -50,6 +50,8 @@ pub(super) struct Owner {
     nonce: uuid::Uuid,
     reports: u64,
     sweeping: bool,
+    /// It was said that sweeps take longer than their interval.
+    late: bool,
     /// Questions about containers that were asked before the engine was; `None` once it was.
     early: Option<Vec<(AgentCommand, oneshot::Sender<AgentReply>)>>,
     /// What happened to each container, newest last, and the event its present trouble began with.
@@ -82,6 +84,7 @@ impl Owner {
             nonce,
             reports: 0,
             sweeping: false,
+            late: false,
             early: Some(Vec::new()),
             stories: BTreeMap::new(),
         }
@@ -222,7 +225,9 @@ impl Owner {
 
     fn sweep(&mut self) {
         if self.sweeping {
-            tracing::warn!("a sweep took longer than --interval; this one is left out");
+            if !std::mem::replace(&mut self.late, true) {
+                tracing::warn!("sweeps take longer than --interval, so some are left out");
+            }
             return;
         }
         let targets = self.state.targets();

@@ -358,6 +358,33 @@ fn what_went_down_with_the_engine_is_started_when_it_is_back() {
 }
 
 #[test]
+fn what_an_engine_stops_as_it_begins_was_told_to_stop_by_nobody() {
+    // A killed engine leaves its containers running, and its successor stops them before it answers.
+    for told_with_the_list in [true, false] {
+        let mut sim = Sim::new(Policy::default(), 1);
+        sim.feed(Input::EngineLost("connection refused".into()));
+        sim.pass(2_000);
+        let time = Timestamp::from_millis(sim.now);
+        let signs = [SignKind::Killed, SignKind::Died].map(|kind| Sign { id: id_of(1), time, kind });
+        let facts = sim.facts.get_mut(&id_of(1)).unwrap();
+        (facts.state, facts.exit_code) = (RunState::Exited, Some(137));
+        // The start is not through when the rest is told.
+        sim.crash_loops.push(id_of(1));
+        sim.feed(Input::EngineBack);
+        if told_with_the_list {
+            sim.feed(Input::Listed(sim.facts.values().cloned().collect(), signs.to_vec()));
+        } else {
+            sim.list();
+            for sign in signs {
+                sim.feed(Input::Told(sign));
+            }
+        }
+        sim.pass_waking(2_000);
+        assert_eq!(sim.acted_on(), ["c1"], "told with the list: {told_with_the_list}");
+    }
+}
+
+#[test]
 fn what_an_engine_stopped_as_it_ended_was_told_to_stop_by_nobody() {
     for (seen_before, started) in [(false, true), (true, false)] {
         let mut sim = Sim::new(Policy::default(), 1);

@@ -47,7 +47,7 @@ fn survive(fleet: &mut Fleet, round: usize, end: impl FnOnce(&mut Fleet)) {
     wait_for("all that ran is well again", DEADLINE, || {
         let well =
             |name: &&str| fleet.engine.is_running(name) && fleet.count("container_recovered", name) == round;
-        MONITORED.iter().all(|name| well(name)).then_some(())
+        MONITORED.iter().all(well).then_some(())
     });
     fleet.wait_delivered();
     for name in MONITORED {
