@@ -76,8 +76,8 @@ impl Act {
         let (method, path) = self.request(&key);
         let answer = api.send(method, &path, None)?;
         let detail = detail(&answer).unwrap_or_else(|| match answer.status {
-            202 => format!("{}, once the host can do so", self.done()),
-            _ => self.done().to_owned(),
+            202 => format!("{} {}, once the host can do so", key.name, self.done()),
+            _ => format!("{} {}", key.name, self.done()),
         });
         Ok(format!("{key}: {detail}\n"))
     }

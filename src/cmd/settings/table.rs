@@ -83,7 +83,7 @@ table! {
     }
     /// The controller's door.
     DOOR "Server" {
-        LISTEN "listen" Setting::value("ADDRESS").or("127.0.0.1:8930"), "Address and port of REST interface and UI";
+        LISTEN "listen" Setting::value("ADDRESS").or("127.0.0.1:8930"), "Address and port of the REST interface";
         RESPONSE_WINDOW "response-window" Setting::value("SPAN").or("4s"), "How long a list waits for the hosts' answers";
         ALLOWED_HOST "allowed-host" Setting::list("NAME"),
             "A further name the server is reached by (guards against DNS rebinding)";

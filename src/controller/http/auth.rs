@@ -16,7 +16,7 @@ use crate::store::{ControllerDb, StoreError, TokenRow};
 const PREFIX: &str = "dh_";
 
 /// The name of tokens made at start.
-const FIRST_NAME: &str = "made at start";
+const FIRST_NAME: &str = "first token";
 
 /// What a route asks of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -598,6 +598,34 @@ fn restarts_and_starts_are_paced_per_host() {
 }
 
 #[test]
+fn what_was_seen_before_it_was_taken_off_the_list_is_forgotten() {
+    let mut sim = Sim::new(Policy::default(), 1);
+    sim.name_it(1);
+    sim.sweeps(2);
+    let mut frozen = sim.state.desired.clone();
+    let freeze = Freeze { since: sim.at().wall, until: None, by: "operator".into() };
+    frozen.freezes.insert(FreezeScope::All, freeze);
+    sim.feed(Input::Desired(frozen));
+    sim.lose(1, 100);
+    sim.sweeps(2);
+    assert_eq!(sim.health(1), Health::Frozen);
+    sim.desire(1, DesiredEntry { monitored: Some(false), ..DesiredEntry::default() });
+    let shown = sim.state.explain(&facts(1).name, sim.at()).unwrap().container;
+    assert_eq!((shown.health, shown.loss_percent), (Health::Unmonitored, None), "nobody checks it");
+    sim.loss.clear();
+    let mut thawed = sim.state.desired.clone();
+    thawed.freezes.clear();
+    sim.feed(Input::Desired(thawed));
+    sim.name_it(1);
+    sim.sweeps(3);
+    assert_eq!(
+        sim.acted_on(),
+        Vec::<&str>::new(),
+        "it lost packets long ago, and not since it is listed again"
+    );
+}
+
+#[test]
 fn freezes_and_maintenance_hold_and_end() {
     let mut sim = Sim::new(Policy::default(), 2);
     let until = Timestamp::from_millis(sim.now + 60_000);

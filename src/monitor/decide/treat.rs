@@ -10,7 +10,7 @@ use super::words::{ailment_data, past};
 use super::{Action, ActionResult, Decision, Hold, Listing, RestartMode};
 use crate::model::{
     ActionKind, Actor, ContainerId, ContainerName, EventDraft, EventKind, Mono, Namespace, Now, OperationId,
-    Verdict,
+    Verdict, format_span,
 };
 
 impl HostState {
@@ -92,6 +92,8 @@ impl HostState {
                 history.said_failing = false;
                 history.said_hold = None;
             }
+            // Nobody checks it from now on: what was seen is old, should it be listed again.
+            self.watches.get_mut(id).expect("treated by its id").forget_loss();
             return;
         }
         let Some(ailment) = watch.ailment() else {
@@ -158,7 +160,9 @@ impl HostState {
             history.quarantined = Some(now.wall);
             out.push(Decision::Quarantine(name.clone(), now.wall));
             let text = format!(
-                "{name} {reason}, and {budget} restarts did not help: it is left alone until `dockhealth release {name}`."
+                "{name} {reason}, and {} restarts within {} did not help: it is left alone until `dockhealth release {name}`.",
+                budget.count,
+                format_span(budget.window)
             );
             out.push(Decision::Emit(
                 EventDraft::new(EventKind::Quarantined, Actor::Agent, text).about(&name),

@@ -203,7 +203,8 @@ impl Watch {
         self.facts.state == RunState::Running
     }
 
-    fn forget_loss(&mut self) {
+    /// Forgets what checks found.
+    pub(super) fn forget_loss(&mut self) {
         self.lossy = None;
         self.failed_network = None;
         self.judged = false;

@@ -101,7 +101,7 @@ async fn freezes_are_set_listed_and_lifted() {
     assert!(all["hostname"].is_null() && all["until"].is_string());
     let one = world.call("POST", "/api/v1/freeze?host=a", "").await.expect(200).json();
     assert_eq!((&one["hostname"], &one["until"]), (&"a".into(), &serde_json::Value::Null));
-    assert_eq!(one["by"], "made at start");
+    assert_eq!(one["by"], "first token");
     assert_eq!(world.get("/api/v1/freeze").await.expect(200).json().as_array().unwrap().len(), 2);
     world.call("DELETE", "/api/v1/freeze", "").await.expect(204);
     world.call("DELETE", "/api/v1/freeze", "").await.expect(204);

@@ -66,9 +66,14 @@ impl Daemon {
             .collect()
     }
 
+    /// Where it serves, as `ADDRESS:PORT`.
+    pub(crate) fn address(&self) -> &str {
+        self.address.as_deref().expect("it serves")
+    }
+
     /// Its REST interface, with the token that it made.
     pub(crate) fn rest(&self) -> Rest {
-        let address = self.address.as_ref().expect("it serves");
+        let address = self.address();
         let token = wait_for("the first token", DEADLINE, || fs::read_to_string(self.dir.join("token")).ok());
         Rest { base: format!("http://{address}"), token: token.trim().to_owned() }
     }
