@@ -118,6 +118,7 @@ fn expand_link(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     if let Some(name) = subcommand
         && SUBCOMMANDS.iter().any(|s| *(s.command)().get_name() == *name)
     {
+        args[0] = "dockhealth".into();
         args.insert(1, name);
     }
     args
@@ -133,10 +134,7 @@ mod tests {
 
     #[test]
     fn a_link_acts_as_its_subcommand() {
-        assert_eq!(
-            expand(&["/usr/bin/dockhealth-version", "-h"]),
-            ["/usr/bin/dockhealth-version", "version", "-h"]
-        );
+        assert_eq!(expand(&["/usr/bin/dockhealth-version", "-h"]), ["dockhealth", "version", "-h"]);
         assert_eq!(expand(&["dockhealth", "version"]), ["dockhealth", "version"]);
         assert_eq!(expand(&["dockhealth-1.0", "version"]), ["dockhealth-1.0", "version"]);
         assert!(expand(&[]).is_empty());

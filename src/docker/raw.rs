@@ -121,10 +121,11 @@ pub(super) fn encode(text: &str) -> String {
 async fn send(address: &EngineAddress, ask: Ask) -> Result<Response<Incoming>, EngineError> {
     match address {
         EngineAddress::Unix(path) => {
-            exchange(UnixStream::connect(path).await.map_err(lost)?, "docker", ask).await
+            let stream = UnixStream::connect(path).await.map_err(|error| nobody_at(address, &error))?;
+            exchange(stream, "docker", ask).await
         }
         EngineAddress::Tcp(authority) => {
-            let stream = TcpStream::connect(authority).await.map_err(lost)?;
+            let stream = TcpStream::connect(authority).await.map_err(|error| nobody_at(address, &error))?;
             keep_alive(&stream).map_err(lost)?;
             exchange(stream, authority, ask).await
         }
@@ -182,7 +183,12 @@ async fn collect(response: Response<Incoming>) -> Result<Bytes, EngineError> {
     }
 }
 
-/// The connection could not be made or did not hold.
+/// Nobody listens there.
+fn nobody_at(address: &EngineAddress, error: &io::Error) -> EngineError {
+    EngineError::Unreachable(clean(&format!("{address}: {error}"), LONGEST_MESSAGE))
+}
+
+/// The connection did not hold.
 pub(super) fn lost(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {
     let error = error.into();
     let mut words = error.to_string();

@@ -1,6 +1,6 @@
 //! What a fleet survives: killed processes, a killed engine, a broker that is away, full disks, two agents of one name.
 //!
-//! Rounds are raised with `DOCKHEALTH_ROUNDS` (10 otherwise).
+//! Rounds are raised with `SOAK_ROUNDS`, as `scripts/soak` does, or `DOCKHEALTH_ROUNDS`.
 
 mod disk;
 mod engine;
@@ -11,7 +11,8 @@ mod outage;
 mod recreate;
 mod rig;
 
-/// How often each victim is killed.
+/// How often each victim is killed: 10 times when nobody says.
 fn rounds() -> usize {
-    std::env::var("DOCKHEALTH_ROUNDS").map_or(10, |text| text.parse().expect("DOCKHEALTH_ROUNDS is a number"))
+    let said = ["SOAK_ROUNDS", "DOCKHEALTH_ROUNDS"].iter().find_map(|name| std::env::var(name).ok());
+    said.map_or(10, |text| text.parse().expect("the number of rounds is a number"))
 }

@@ -3,21 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
+use super::steps::{Journal, log_if_failed, settle};
 use super::watcher::Refresher;
 use super::{AgentParts, AgentSettings};
-use crate::docker::recreate::{
-    JournalError, RecreateError, RecreateOrder, RecreateStep, StepError, StepJournal, recreate, sweep,
-};
+use crate::docker::recreate::{RecreateError, RecreateOrder, StepError, recreate};
 use crate::docker::{AnonymousVolumes, ContainerBuilder, EngineError};
-use crate::model::{ActionKind, ActionOutcome, ContainerId, JournalEntry, OperationId, Timestamp};
+use crate::model::{ActionKind, ActionOutcome, ContainerId, JournalEntry, Timestamp};
 use crate::monitor::decide::{Action, ActionResult, Input};
-use crate::store::{AgentDb, StoreError};
-
-/// Between two attempts to set right what a recreate left half done.
-const SETTLE_AGAIN: Duration = Duration::from_secs(1);
+use crate::store::AgentDb;
 
 /// Carries out actions; each clone does one.
 #[derive(Clone)]
@@ -90,43 +85,6 @@ impl Actuator {
     }
 }
 
-/// Finishes or undoes a half-done recreate, however often the engine refuses meanwhile.
-pub(super) async fn settle(builder: &dyn ContainerBuilder, db: &AgentDb, op: &OperationId) {
-    while let Some(step) = last_step(db, op).await {
-        for (step, settled) in sweep(builder, vec![step]).await {
-            match settled {
-                Ok(settled) => {
-                    tracing::info!(container = %step.name, ?settled, "a half-done recreate was set right");
-                    let outcome = ActionOutcome::Failed("it was cut in two and set right later".to_owned());
-                    log_if_failed(&db.finish(op.clone(), outcome, Timestamp::now()).await);
-                    return;
-                }
-                Err(error) => tracing::debug!(container = %step.name, %error, "not set right yet"),
-            }
-        }
-        sleep(SETTLE_AGAIN).await;
-    }
-}
-
-/// The last step of an unfinished recreate; `None`: nothing is left to be set right.
-async fn last_step(db: &AgentDb, op: &OperationId) -> Option<RecreateStep> {
-    let unfinished = db.unfinished().await.ok()?;
-    let entry = unfinished.into_iter().find(|entry| entry.op == *op)?;
-    serde_json::from_value(entry.step?).ok()
-}
-
-struct Journal<'a> {
-    db: &'a AgentDb,
-}
-
-#[async_trait]
-impl StepJournal for Journal<'_> {
-    async fn record(&self, step: &RecreateStep) -> Result<(), JournalError> {
-        let json = serde_json::to_value(step).map_err(|error| JournalError(error.to_string()))?;
-        self.db.record_step(step.op.clone(), json).await.map_err(|error| JournalError(error.to_string()))
-    }
-}
-
 fn entry(action: &Action) -> JournalEntry {
     JournalEntry {
         op: action.op.clone(),
@@ -146,11 +104,5 @@ fn result_of(error: EngineError) -> ActionResult {
         EngineError::NoSuchContainer(_) => ActionResult::Gone,
         EngineError::Unreachable(why) => ActionResult::NotReached(why),
         other => ActionResult::Failed(other.to_string()),
-    }
-}
-
-fn log_if_failed(outcome: &Result<(), StoreError>) {
-    if let Err(error) = outcome {
-        tracing::error!(%error, "the action journal cannot be written; healing goes on");
     }
 }

@@ -18,6 +18,7 @@ mod outbox;
 mod owner;
 mod reporter;
 mod socket;
+mod steps;
 mod sweep;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -50,6 +50,10 @@ pub(super) struct Owner {
     nonce: uuid::Uuid,
     reports: u64,
     sweeping: bool,
+    /// It was said that sweeps take longer than their interval.
+    late: bool,
+    /// Questions about containers that were asked before the engine was; `None` once it was.
+    early: Option<Vec<(AgentCommand, oneshot::Sender<AgentReply>)>>,
     /// What happened to each container, newest last, and the event its present trouble began with.
     stories: BTreeMap<ContainerName, Story>,
 }
@@ -80,6 +84,8 @@ impl Owner {
             nonce,
             reports: 0,
             sweeping: false,
+            late: false,
+            early: Some(Vec::new()),
             stories: BTreeMap::new(),
         }
     }
@@ -129,7 +135,12 @@ impl Owner {
                     Input::Swept(CheckKind::Sweep, _) => self.sweeping = false,
                     _ => {}
                 }
+                let knows = matches!(input, Input::Listed(..) | Input::EngineLost(_));
                 self.feed(input);
+                let early = if knows { self.early.take() } else { None };
+                for (command, answer) in early.into_iter().flatten() {
+                    self.take(Message::Ask(command, answer));
+                }
             }
             Message::Engine(EngineInfo { id, version, .. }) => {
                 self.engine = EngineReport {
@@ -141,6 +152,11 @@ impl Owner {
             }
             Message::DesiredSynced => self.desired_synced = true,
             Message::Ask(command, answer) => {
+                // An agent that has just started must not say that there are no containers.
+                if let Some(early) = self.early.as_mut().filter(|_| is_about_containers(&command)) {
+                    early.push((command, answer));
+                    return;
+                }
                 let reply = self.answer(command);
                 // Who asked may have given up; that is theirs to handle.
                 let _ = answer.send(reply);
@@ -209,7 +225,9 @@ impl Owner {
 
     fn sweep(&mut self) {
         if self.sweeping {
-            tracing::warn!("a sweep took longer than --interval; this one is left out");
+            if !std::mem::replace(&mut self.late, true) {
+                tracing::warn!("sweeps take longer than --interval, so some are left out");
+            }
             return;
         }
         let targets = self.state.targets();
@@ -310,6 +328,16 @@ impl Owner {
             events: events.unwrap_or_default(),
             brakes: told.brakes,
         })
+    }
+}
+
+fn is_about_containers(command: &AgentCommand) -> bool {
+    match command {
+        AgentCommand::Report
+        | AgentCommand::Why { .. }
+        | AgentCommand::Restart { .. }
+        | AgentCommand::Release { .. } => true,
+        AgentCommand::Freeze { .. } | AgentCommand::Unfreeze | AgentCommand::Disputed { .. } => false,
     }
 }
 

@@ -191,8 +191,8 @@ impl World {
 
     fn socket(&self, line: &str) -> AgentReply {
         let mut stream = UnixStream::connect(self.dir.path().join("agent.sock")).unwrap();
-        stream.write_all(line.as_bytes()).unwrap();
-        stream.write_all(b"\n").unwrap();
+        // The agent may hang up before it has read all of a line that is too long.
+        let _ = stream.write_all(format!("{line}\n").as_bytes());
         let mut answer = String::new();
         BufReader::new(stream).read_line(&mut answer).unwrap();
         decode(answer.as_bytes()).unwrap()
@@ -256,10 +256,10 @@ fn an_engine_that_is_away_at_the_start_is_waited_for() {
 }
 
 #[test]
-fn nobody_is_blamed_while_the_engine_is_away_and_what_happened_then_is_judged_by_its_own_word() {
+fn nobody_is_blamed_while_the_engine_is_away_and_what_went_down_meanwhile_is_started() {
     let world = World::new();
     let web = world.named("web");
-    world.labelled("sql");
+    let sql = world.labelled("sql");
     world.named("gone");
     let agent = world.ready_agent();
     for name in ["web", "sql", "gone"] {
@@ -268,15 +268,19 @@ fn nobody_is_blamed_while_the_engine_is_away_and_what_happened_then_is_judged_by
     world.engine.set_reachable(false);
     let unknown = world.wait_health("web", Health::Unknown);
     assert!(unknown.reason.contains("unreachable"), "{}", unknown.reason);
-    // Exit code 0 looks like a stop; only the engine's event of it, told later, says that nobody asked for it.
+    // An engine that restarts stops what was left of its former life, and tells of it as of a stop.
     world.engine.crash("web", 0);
     world.engine.user_stop("sql");
     world.engine.user_remove("gone");
     world.engine.set_reachable(true);
     world.wait_runs("web");
-    wait("sql is left down", || world.story("sql").contains(&EventKind::ContainerLeft).then_some(()));
+    world.wait_runs("sql");
     assert!(world.container("gone").is_none());
-    assert_eq!(world.engine.changes(), [Call::Start(web)]);
+    let mut changes = world.engine.changes();
+    changes.sort_by_key(|call| format!("{call:?}"));
+    let mut expected = vec![Call::Start(web), Call::Start(sql)];
+    expected.sort_by_key(|call| format!("{call:?}"));
+    assert_eq!(changes, expected);
     agent.stop(&world);
 }
 

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::keeper::{self, Keep, Keeper};
-use super::{AgentParts, Message, actuator};
+use super::steps::settle;
+use super::{AgentParts, Message};
 use crate::docker::{ContainerAction, ContainerSource, EngineError, EngineEvent};
 use crate::model::{ContainerFacts, ContainerId, OperationId, Timestamp};
 use crate::monitor::decide::{Input, Sign, SignKind};
@@ -134,7 +135,7 @@ impl Watcher {
         let info = source.info().await?;
         let mut events = source.events(self.last_event).await?;
         for op in std::mem::take(&mut self.unfinished) {
-            actuator::settle(self.parts.builder.as_ref(), &self.parts.db, &op).await;
+            settle(self.parts.builder.as_ref(), &self.parts.db, &op).await;
         }
         let all = source.list().await?;
         let ids = all.iter().map(|facts| facts.id.clone()).collect();

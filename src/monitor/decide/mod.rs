@@ -3,16 +3,21 @@
 //! The state is level-triggered: each input updates what is known, then every container is treated anew by what ails
 //! it and by the brakes that hold it, so a lost or doubled input changes nothing for long.
 
+mod brakes;
 mod breaker;
-mod core;
+mod checks;
 mod hold;
 mod limits;
 mod listing;
+mod orders;
 mod policy;
+mod state;
 #[cfg(test)]
 mod tests;
+mod treat;
 mod view;
 mod watch;
+mod words;
 
 use std::net::IpAddr;
 
@@ -22,10 +27,10 @@ use crate::model::{
 };
 use crate::monitor::ping::ProbeOutcome;
 
-pub use self::core::{HostState, Memory};
 pub use hold::Hold;
 pub use listing::{Listing, OwnContainers};
 pub use policy::{Policy, RestartMode};
+pub use state::{HostState, Memory};
 pub use view::Explanation;
 pub use watch::Attachment;
 

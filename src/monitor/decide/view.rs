@@ -1,7 +1,7 @@
 //! How a container is and why, for reports and for `why`. Reads the same state the decisions read.
 
 use super::Hold;
-use super::core::{History, HostState};
+use super::state::{History, HostState};
 use super::watch::Watch;
 use crate::bus::ContainerReport;
 use crate::model::{

@@ -85,6 +85,8 @@ pub(super) struct Watch {
     died_told: Option<End>,
     /// Whether it was looked at once more since it was told to stop.
     pub(super) last_look: LastLook,
+    /// It ran before the engine was lost and did not after: whatever the engine tells of that end, nobody ordered it.
+    ended_with_engine: bool,
     answered: Vec<Attachment>,
     pub(super) checks: VecDeque<CheckRecord>,
     /// Network of the worst address of the last failed check.
@@ -108,6 +110,7 @@ impl Watch {
             killed_at: None,
             died_told: None,
             last_look: LastLook::default(),
+            ended_with_engine: false,
             answered: Vec::new(),
             checks: VecDeque::new(),
             failed_network: None,
@@ -115,7 +118,7 @@ impl Watch {
             judged: false,
             detached: false,
         };
-        watch.note_end(now, None);
+        watch.note_end(now);
         watch
     }
 
@@ -130,31 +133,39 @@ impl Watch {
             self.killed_at = None;
             self.died_told = None;
             self.last_look = LastLook::default();
+            self.ended_with_engine = false;
             self.forget_loss();
         } else if !self.is_running() {
             self.running_since = None;
             self.forget_loss();
-            let by_engine = (ran && engine_was_lost && self.died_told.is_none()).then_some(End::Crashed);
-            self.note_end(now, by_engine);
+            if ran && engine_was_lost && self.died_told.is_none() {
+                self.ended_with_engine = true;
+                self.died_told = Some(End::Crashed);
+            }
+            self.note_end(now);
         }
         let attachments = self.attachments();
         self.answered.retain(|known| attachments.contains(known));
     }
 
-    fn note_end(&mut self, now: Now, known: Option<End>) {
+    fn note_end(&mut self, now: Now) {
         if !matches!(self.facts.state, RunState::Exited | RunState::Dead) {
             self.ended = None;
             return;
         }
-        let end = known.or(self.died_told).unwrap_or_else(|| guess_end(&self.facts));
+        let end = self.died_told.unwrap_or_else(|| guess_end(&self.facts));
         match &mut self.ended {
             Some((_, known)) => *known = end,
             None => self.ended = Some((now.mono, end)),
         }
     }
 
-    /// Takes in what the engine told of its end; signs of an earlier run are passed over.
+    /// Takes in what the engine told of its end; signs of an earlier run are passed over, and those of an engine that
+    /// stops what was left of its former life as it begins.
     pub(super) fn note(&mut self, sign: &Sign) {
+        if self.ended_with_engine {
+            return;
+        }
         if self.facts.started_at.is_some_and(|started| sign.time < started) {
             return;
         }
@@ -178,6 +189,14 @@ impl Watch {
     /// It ended while we restarted it, and nobody is left to start it: that is no stop of anyone's.
     pub(super) fn note_interrupted(&mut self) {
         self.know_end(End::Crashed);
+    }
+
+    /// The engine is away. One that ends in order stops its containers, and may tell of it before it is gone: an end
+    /// that was told and could not be looked at any more is the engine's doing.
+    pub(super) fn note_engine_lost(&mut self) {
+        if self.is_running() {
+            self.died_told = None;
+        }
     }
 
     pub(super) fn is_running(&self) -> bool {

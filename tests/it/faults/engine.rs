@@ -3,6 +3,7 @@
 use dockhealth::model::Timestamp;
 
 use super::rig::{DEADLINE, Fleet};
+use super::rounds;
 use crate::support::wait_for;
 
 /// Monitored by their label, and by name.
@@ -27,45 +28,52 @@ fn with_containers() -> Fleet {
     fleet
 }
 
-fn survives(mut fleet: Fleet, end: impl FnOnce(&mut Fleet)) {
-    let before: Vec<_> =
-        MONITORED.iter().map(|name| fleet.engine.inspect(name, "{{.State.StartedAt}}")).collect();
+/// Ends the engine by `end` for the `round`th time, counted from 1, and starts it again.
+fn survive(fleet: &mut Fleet, round: usize, end: impl FnOnce(&mut Fleet)) {
     let ended = Timestamp::now();
-    end(&mut fleet);
+    end(fleet);
     wait_for("the engine is said to be unreachable", DEADLINE, || {
         let host = fleet.host()?;
         (host["agent"]["engine"]["status"] == "unreachable").then_some(())
     });
     let listed = fleet.get("/api/v1/containers?monitored=true");
     assert_eq!(listed.as_array().map(Vec::len), Some(5), "none is lost from the list: {listed}");
-    assert_eq!(fleet.count("engine_unreachable", ""), 1);
-    assert_eq!(fleet.count("container_failing", ""), 0, "containers are not blamed for their engine");
+    fleet.wait_delivered();
+    assert_eq!(fleet.count("engine_unreachable", ""), round, "it is said once");
+    let blamed = (round - 1) * MONITORED.len();
+    assert_eq!(fleet.count("container_failing", ""), blamed, "containers are not blamed for their engine");
     fleet.engine.spawn();
     fleet.wait_ready(ended);
-    wait_for("all that ran runs again", DEADLINE, || {
-        MONITORED.iter().all(|name| fleet.engine.is_running(name)).then_some(())
+    wait_for("all that ran is well again", DEADLINE, || {
+        let well =
+            |name: &&str| fleet.engine.is_running(name) && fleet.count("container_recovered", name) == round;
+        MONITORED.iter().all(well).then_some(())
     });
     fleet.wait_delivered();
-    for (name, before) in MONITORED.iter().zip(before) {
-        assert_ne!(fleet.engine.inspect(name, "{{.State.StartedAt}}"), before, "{name} was started anew");
-        // The engine's events do not outlive it: these are of its second life.
-        assert_eq!(fleet.engine_count("start", name), 1, "{name} was started once");
-        assert_eq!(fleet.count("container_started", name), 1, "{name}");
-        assert_eq!(fleet.count("container_failing", name), 1, "{name}");
+    for name in MONITORED {
+        assert_eq!(fleet.engine.told("start", name), 1 + round, "{name} was started once each time");
+        assert_eq!(fleet.count("container_started", name), round, "{name}");
+        assert_eq!(fleet.count("container_failing", name), round, "{name}");
     }
     for left in ["bystander", "stopped"] {
         assert!(!fleet.engine.is_running(left), "{left} is none of ours to start");
     }
-    assert_eq!(fleet.count("engine_unreachable", ""), 1, "it is said once");
-    assert_eq!(fleet.count("engine_reachable", ""), 1);
+    assert_eq!(fleet.count("engine_unreachable", ""), round, "it is said once");
+    assert_eq!(fleet.count("engine_reachable", ""), round);
 }
 
 #[test]
 fn after_kill_9_of_the_engine_all_that_ran_runs_again_once() {
-    survives(with_containers(), |fleet| fleet.engine.kill());
+    let mut fleet = with_containers();
+    for round in 1..=rounds() {
+        survive(&mut fleet, round, |fleet| fleet.engine.kill());
+    }
 }
 
 #[test]
 fn after_the_engine_ended_in_order_all_that_ran_runs_again_once() {
-    survives(with_containers(), |fleet| fleet.engine.terminate());
+    let mut fleet = with_containers();
+    for round in 1..=3 {
+        survive(&mut fleet, round, |fleet| fleet.engine.terminate());
+    }
 }

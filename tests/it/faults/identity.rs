@@ -1,5 +1,7 @@
 //! Two agents of one name.
 
+use dockhealth::model::Timestamp;
+
 use super::rig::{DEADLINE, Fleet};
 use crate::support::wait_for;
 
@@ -28,14 +30,15 @@ fn while_two_agents_claim_one_name_nothing_is_healed_by_label() {
     fleet.engine.crash("labelled");
     fleet.engine.crash("named");
     wait_for("what an administrator named is healed", DEADLINE, || {
-        fleet.engine.is_running("named").then_some(())
+        (fleet.engine.told("start", "named") == 2 && fleet.engine.told("die", "labelled") == 1).then_some(())
     });
+    fleet.wait_ready(Timestamp::now());
     assert!(!fleet.engine.is_running("labelled"));
-    assert_eq!(fleet.engine_count("start", "named"), 2, "two agents start a container once");
+    assert_eq!(fleet.engine.told("start", "named"), 2, "two agents start a container once");
     other.kill();
     wait_for("one agent alone heals by label again", DEADLINE * 3, || {
         fleet.engine.is_running("labelled").then_some(())
     });
-    assert_eq!(fleet.engine_count("start", "labelled"), 2);
+    assert_eq!(fleet.engine.told("start", "labelled"), 2);
     assert_eq!(fleet.count("identity_resolved", ""), 1);
 }

@@ -1,10 +1,43 @@
 //! Load while others are killed: containers that are crashed and killed one after the other, and lists without end.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::rig::{DEADLINE, Fleet};
+use crate::support::wait_for;
+
+/// How far the load has come, and whether it is to end.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    pub(super) healed: AtomicUsize,
+    /// Lists that every host answered.
+    pub(super) whole_lists: AtomicUsize,
+    pub(super) ended: AtomicBool,
+}
+
+impl Progress {
+    /// Waits until a fault that was made from now on is healed, and a list asked for from now on is whole.
+    pub(super) fn wait_for_more(&self) {
+        // One of each may be under way already.
+        let healed = self.healed.load(Relaxed) + 2;
+        let listed = self.whole_lists.load(Relaxed) + 2;
+        wait_for("faults are healed and lists are whole", DEADLINE, || {
+            let more = self.healed.load(Relaxed) >= healed && self.whole_lists.load(Relaxed) >= listed;
+            (more || self.ended.load(Relaxed)).then_some(())
+        });
+        assert!(!self.ended.load(Relaxed), "the load ended early");
+    }
+}
+
+/// Ends the load when dropped, however the test or one of its threads comes to its end.
+pub(super) struct Ending<'a>(pub(super) &'a Progress);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.ended.store(true, Relaxed);
+    }
+}
 
 /// How a container is brought down.
 #[derive(Debug, Clone, Copy)]
@@ -30,11 +63,12 @@ impl Fault {
     }
 }
 
-/// Brings `victims` down in turn, each when the one before runs again, until `ended`.
-pub(super) fn faults(fleet: &Fleet, victims: &[(&str, Blow)], ended: &AtomicBool) -> Vec<Fault> {
+/// Brings `victims` down in turn, each when the one before runs again, until it is to end.
+pub(super) fn faults(fleet: &Fleet, victims: &[(&str, Blow)], progress: &Progress) -> Vec<Fault> {
+    let _ending = Ending(progress);
     let mut faults = Vec::new();
     for (name, blow) in victims.iter().cycle() {
-        if ended.load(Ordering::Relaxed) {
+        if progress.ended.load(Relaxed) {
             break;
         }
         let made = Instant::now();
@@ -52,19 +86,18 @@ pub(super) fn faults(fleet: &Fleet, victims: &[(&str, Blow)], ended: &AtomicBool
             std::thread::sleep(Duration::from_millis(50));
         }
         faults.push(Fault { container: (*name).to_owned(), made, healed: Instant::now() });
+        progress.healed.fetch_add(1, Relaxed);
     }
     faults
 }
 
-/// Lists until `ended`. Whenever all hosts answered, no monitored container is missing. Gives how many lists were whole.
-pub(super) fn lists(fleet: &Fleet, monitored: &[&str], ended: &AtomicBool) -> usize {
-    let mut whole = 0;
-    while !ended.load(Ordering::Relaxed) {
+/// Lists until it is to end. Whenever all hosts answered, no monitored container is missing.
+pub(super) fn lists(fleet: &Fleet, monitored: &[&str], progress: &Progress) {
+    let _ending = Ending(progress);
+    while !progress.ended.load(Relaxed) {
         let answer = fleet.ask("GET", "/api/v1/containers?monitored=true", "");
-        let Some(answer) = answer.filter(|answer| answer.status == 200) else {
-            std::thread::sleep(Duration::from_millis(50));
-            continue;
-        };
+        std::thread::sleep(Duration::from_millis(50));
+        let Some(answer) = answer.filter(|answer| answer.status == 200) else { continue };
         if answer.expected.as_deref() != Some("1")
             || answer.missing.as_deref().is_some_and(|missing| !missing.is_empty())
         {
@@ -74,9 +107,8 @@ pub(super) fn lists(fleet: &Fleet, monitored: &[&str], ended: &AtomicBool) -> us
         let lost: Vec<_> =
             monitored.iter().filter(|name| !listed.iter().any(|c| c["name"] == ***name)).collect();
         assert!(lost.is_empty(), "the host answered and its list lacks {lost:?}: {answer:?}");
-        whole += 1;
+        progress.whole_lists.fetch_add(1, Relaxed);
     }
-    whole
 }
 
 /// How many of `faults` befell each container.

@@ -23,7 +23,7 @@ fn the_broker_may_come_late_and_be_away_while_healing_goes_on() {
     assert_eq!(answer.json["ready"], false, "{answer:?}");
     let starts = |count: usize| {
         wait_for(&format!("start {count}"), DEADLINE, || {
-            (fleet.engine_count("start", "web") >= count && fleet.engine.is_running("web")).then_some(())
+            (fleet.engine.told("start", "web") >= count && fleet.engine.is_running("web")).then_some(())
         });
     };
     wait_for("the agent works", DEADLINE, || fleet.ask_agent("agent", r#"{"command":"report"}"#));
@@ -51,8 +51,9 @@ fn the_broker_may_come_late_and_be_away_while_healing_goes_on() {
     fleet.wait_ready(back);
     fleet.wait_listed(&["web"]);
     fleet.wait_delivered();
-    assert_eq!(fleet.count("container_failing", "web"), 1 + crashes);
+    // It is said to fail once until it is well again, however often it crashes meanwhile.
+    assert!((2..=1 + crashes).contains(&fleet.count("container_failing", "web")));
     assert_eq!(fleet.count("container_started", "web"), 1 + crashes);
-    assert_eq!(fleet.engine_count("start", "web"), 2 + crashes);
+    assert_eq!(fleet.engine.told("start", "web"), 2 + crashes);
     assert_eq!(fleet.count("host_silent", ""), 0, "hosts are not blamed for the broker");
 }

@@ -15,7 +15,7 @@ use crate::support::wait_for;
 const MOMENTS: usize = 9;
 
 #[test]
-fn a_recreate_cut_in_two_anywhere_is_finished_or_undone() {
+fn a_recreate_cut_in_two_by_kill_9_is_finished_or_undone() {
     let fleet = Fleet::start(&["--restart-mode", "recreate"]);
     fleet.engine.run("web", &["--env", "KEEP=me", "--label", "keep=too"]);
     fleet.monitor("web");

@@ -253,15 +253,6 @@ impl Fleet {
         self.events().iter().filter(|event| event["kind"] == kind).filter(about).count()
     }
 
-    /// How often the engine says that `action` happened to containers of this name.
-    pub(super) fn engine_count(&self, action: &str, name: &str) -> usize {
-        let until = Timestamp::now().to_string();
-        let filters = [format!("event={action}"), format!("container={name}")];
-        let [action, container] = &filters;
-        let args = ["events", "--since", "2020-01-01T00:00:00Z", "--until", &until, "--filter", action];
-        self.engine.docker(&[&args[..], &["--filter", container]].concat()).lines().count()
-    }
-
     /// What the agent with this data directory answers on its own socket; `None` when it does not.
     pub(super) fn ask_agent(&self, data: &str, command: &str) -> Option<Value> {
         let mut stream = UnixStream::connect(self.data(data).join("agent.sock")).ok()?;

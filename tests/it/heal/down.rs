@@ -1,7 +1,8 @@
 //! Containers that ended: what crashed or was killed comes back, what was told to stop by its owner does not, and what
 //! nobody listed is never touched.
 
-use super::rig::{OBEDIENT, QUICK, Rig, crash, on_both_rigs, printed, wait_started_again};
+use super::rig::{DEADLINE, OBEDIENT, QUICK, Rig, crash, on_both_rigs, printed, wait_started_again};
+use crate::support::wait_for;
 
 on_both_rigs! {
     crashed_and_killed_containers_come_back
@@ -50,10 +51,18 @@ fn two_agents_on_one_engine_list_everything_and_heal_what_is_named_once() {
     assert_eq!(under("true"), [rig.host.as_str()]);
     assert_eq!(under("false"), [format!("{}-other", rig.host)]);
     for host in [rig.host.clone(), format!("{}-other", rig.host)] {
-        let told = crate::support::wait_for("the conflict is shown", super::rig::DEADLINE, || {
+        let told = wait_for("the conflict is shown", DEADLINE, || {
             rig.rest.get(&format!("/hosts/{host}"))["conflict"].as_str().map(str::to_owned)
         });
         assert!(told.contains("engine"), "{told}");
+    }
+    // A label would have both of them heal it, so neither does.
+    let labelled = rig.lab.run("labelled", &["--label", "dockhealth.monitor=true"], &OBEDIENT);
+    for host in [rig.host.clone(), format!("{}-other", rig.host)] {
+        wait_for("the label does not count", DEADLINE, || {
+            let why = rig.rest.send("GET", &format!("/containers/{host}/{labelled}"), None).1;
+            why["monitored_by"].as_str()?.contains("two agents claim").then_some(())
+        });
     }
     wait_started_again(&rig.lab, &full, || crash(&rig.lab, &full));
     rig.wait_until(&full, "is well", |c| c["health"] == "healthy");

@@ -24,7 +24,7 @@ fn total_loss_is_healed(rig: &Rig) {
     assert_eq!((&container["health"], &container["loss_percent"]), (&"healthy".into(), &0.0.into()));
     assert_eq!(rig.actions(&lossy), ["container_restarted"]);
     let failing = rig.wait_event(&lossy, "container_failing");
-    assert_eq!(failing["data"], json!({ "ailment": "loss", "loss_percent": 100.0 }));
+    assert_eq!(failing["data"]["loss_percent"], 100.0);
     rig.assert_untouched(&well);
     rig.assert_no_errors();
 }
@@ -103,7 +103,7 @@ fn both_addresses_of_a_container_with_ipv6_are_probed_and_either_fails_it() {
     // IPv6 alone is lost: the worst address decides.
     wait_started_again(&rig.lab, &full, || {
         let pid = rig.lab.inspect(&full, "{{.State.Pid}}");
-        let rule = "table ip6 lost { chain in { type filter hook input priority 0; icmpv6 type echo-request drop; } }";
+        let rule = "table ip6 lost { chain in { type filter hook input priority 0; icmpv6 type echo-request drop; }; }";
         let nft = ["-t", &pid, "-n", "nft", rule];
         assert!(std::process::Command::new("nsenter").args(nft).status().expect("nsenter").success());
     });

@@ -23,6 +23,8 @@ pub(crate) struct Dockerd {
     bridge: String,
     subnet: String,
     child: Option<Child>,
+    /// `docker events`, which ends with its engine.
+    recorder: Option<Child>,
 }
 
 impl Dockerd {
@@ -35,6 +37,7 @@ impl Dockerd {
             bridge: format!("dht{nonce:08x}"),
             subnet: format!("10.{}.{b}.1/24", a | 128),
             child: None,
+            recorder: None,
         };
         ip(&["link", "add", &engine.bridge, "type", "bridge"]);
         ip(&["address", "add", &engine.subnet, "dev", &engine.bridge]);
@@ -102,6 +105,20 @@ impl Dockerd {
         let mut child = self.child.take().expect("it runs");
         child.kill().expect("our own child can be killed");
         child.wait().expect("and waited for");
+        self.forget_containerd();
+    }
+
+    /// Waits until the engine's containerd has died with it, and removes its pid file: where nobody reaps orphans (in a
+    /// container) the engine would take the dead one for a living one, and wait for it.
+    fn forget_containerd(&self) {
+        let file = self.dir.path().join("exec/containerd/containerd.pid");
+        let Ok(pid) = fs::read_to_string(&file) else { return };
+        let stat = format!("/proc/{}/stat", pid.trim());
+        wait_for("containerd ends with its engine", SLOWEST, || {
+            let stat = fs::read_to_string(&stat).unwrap_or_default();
+            (stat.is_empty() || stat.contains(") Z ")).then_some(())
+        });
+        fs::remove_file(&file).expect("it was there");
     }
 
     /// Ends the engine in order, which stops its containers.
@@ -132,10 +149,40 @@ impl Dockerd {
             assert!(ended.is_none(), "dockerd ended: {}", self.log());
             self.try_docker(&["version"]).status.success().then_some(())
         });
+        // The engine itself keeps only its last 256 events.
+        let events =
+            fs::File::options().append(true).create(true).open(self.events_file()).expect("our folder");
+        let format = "{{.Action}} {{.Actor.ID}} {{.Actor.Attributes.name}}";
+        let mut recorder = self.command(&["events", "--since", "2020-01-01T00:00:00Z", "--format", format]);
+        let recorder = recorder.stdin(Stdio::null()).stdout(events).stderr(Stdio::null()).spawn();
+        if let Some(mut ended) = self.recorder.replace(recorder.expect("docker")) {
+            ended.wait().expect("our own child");
+        }
     }
 
+    fn events_file(&self) -> std::path::PathBuf {
+        self.dir.path().join("events")
+    }
+
+    /// How often the engine told until now, in all its lives, that `action` happened to containers of this name.
+    pub(crate) fn told(&self, action: &str, name: &str) -> usize {
+        let mark = format!("mark-{:08x}", rand::random::<u32>());
+        self.docker(&["volume", "create", &mark]);
+        let events = wait_for("the engine's events", SLOWEST, || {
+            let events = fs::read_to_string(self.events_file()).unwrap_or_default();
+            events.contains(&mark).then_some(events)
+        });
+        self.docker(&["volume", "rm", &mark]);
+        let about =
+            |line: &&str| line.split(' ').next() == Some(action) && line.split(' ').nth(2) == Some(name);
+        events.lines().filter(about).count()
+    }
+
+    /// The end of its log.
     fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+        let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
     /// Removes what containers it has, and ends it.
@@ -159,6 +206,10 @@ impl Drop for Dockerd {
             // It did not end in order. Another panic would hide the first.
             let _ = child.kill();
             let _ = child.wait();
+        }
+        if let Some(mut recorder) = self.recorder.take() {
+            let _ = recorder.kill();
+            let _ = recorder.wait();
         }
         let dir = self.dir.path().display().to_string();
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();

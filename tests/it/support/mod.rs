@@ -1,6 +1,7 @@
 //! What the tests share: a lab of containers on the real engine, and waiting with a deadline.
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
+#![allow(clippy::unused_self, reason = "what speaks of a lab is asked of the lab")]
 
 pub(crate) mod daemon;
 pub(crate) mod dockerd;

@@ -1,0 +1,105 @@
+//! The brakes, in the order they are asked: the first that holds decides.
+
+use std::time::Duration;
+
+use super::limits::backoff;
+use super::listing::on_stop;
+use super::state::{History, HostState};
+use super::watch::{Ailment, End, LastLook, Watch};
+use super::{Hold, Listing};
+use crate::model::{ActionKind, Mono, Now, OnStop, Rate};
+
+/// A deploy by compose takes longer between stop and removal than `docker restart` does.
+const COMPOSE_SETTLES: u32 = 4;
+
+impl HostState {
+    /// The first brake that holds `watch`; `None`: act.
+    pub(super) fn hold(&self, watch: &Watch, ailment: Ailment, listing: Listing, now: Now) -> Option<Hold> {
+        let name = &watch.facts.name;
+        let entry = self.entry(name);
+        let history = self.histories.get(name);
+        if let Some(why) = &self.engine_lost {
+            return Some(Hold::EngineUnreachable(why.clone()));
+        }
+        if history.is_some_and(|history| history.under_way.is_some()) {
+            return Some(Hold::UnderWay);
+        }
+        if let Some(hold) = self.left_down(watch, ailment, listing, now) {
+            return Some(hold);
+        }
+        if let Some(since) = history.and_then(|history| history.quarantined) {
+            return Some(Hold::Quarantined(since));
+        }
+        if let Some(until) = entry.and_then(|entry| entry.maintenance_until).filter(|until| now.wall < *until)
+        {
+            return Some(Hold::Maintenance(until));
+        }
+        if let Some((how, _)) = self.freeze_at(now.wall) {
+            return Some(Hold::Frozen(how));
+        }
+        if let (Ailment::Lossy(_), Some(network)) = (ailment, &watch.failed_network)
+            && self.breaker.is_open(network)
+        {
+            return Some(Hold::Breaker(network.clone()));
+        }
+        if self.policy.dry_run {
+            return Some(Hold::DryRun);
+        }
+        if let Some(until) = history.and_then(|history| self.backoff_until(history, now.mono)) {
+            return Some(Hold::Backoff(until));
+        }
+        match ailment {
+            Ailment::Down(_) => {
+                let second = Rate { count: self.policy.starts_per_second, window: Duration::from_secs(1) };
+                let spent = self.starts.is_spent(second, now.mono);
+                spent.then_some(Hold::StartRate(now.mono + Duration::from_millis(250)))
+            }
+            _ if self.restarts_under_way() >= self.policy.restarts_at_once => Some(Hold::HostBusy),
+            _ if self.host_restarts.is_spent(self.policy.host_budget, now.mono) => Some(Hold::HostBudget),
+            _ => None,
+        }
+    }
+
+    /// Whether it is down and that is nobody's fault.
+    fn left_down(&self, watch: &Watch, ailment: Ailment, listing: Listing, now: Now) -> Option<Hold> {
+        let Ailment::Down(end) = ailment else { return None };
+        if end == End::Crashed {
+            let finished = watch.facts.exit_code == Some(0) && listing == Listing::Everything;
+            return finished.then_some(Hold::Finished);
+        }
+        let (since, _) = watch.ended?;
+        let longer = if watch.facts.project().is_some() { COMPOSE_SETTLES } else { 1 };
+        let settled = since + self.policy.settle * longer;
+        if now.mono < settled {
+            return Some(Hold::Settling(settled));
+        }
+        let (id, name) = (watch.facts.id.as_str(), watch.facts.name.as_str());
+        let replaces =
+            |other: &&Watch| other.facts.replaces().is_some_and(|old| old == name || id.starts_with(old));
+        if let Some(other) = self.watches.values().find(replaces) {
+            return Some(Hold::Replaced(other.facts.name.to_string()));
+        }
+        let entry = self.entry(&watch.facts.name);
+        match on_stop(&watch.facts, entry, listing, &self.policy) {
+            OnStop::Leave => Some(Hold::ToldToStop),
+            OnStop::Restart => (watch.last_look != LastLook::Done).then_some(Hold::Looking),
+        }
+    }
+
+    fn backoff_until(&self, history: &History, now: Mono) -> Option<Mono> {
+        let count = history.actions.count(self.policy.budget.window, now);
+        if count >= self.policy.budget.count {
+            // Nothing is left to wait for: it is quarantined now.
+            return None;
+        }
+        let until = history.actions.last()? + backoff(self.policy.backoff, self.policy.backoff_max, count);
+        (now < until).then_some(until)
+    }
+
+    fn restarts_under_way(&self) -> usize {
+        let restarts = |history: &&History| {
+            history.under_way.as_ref().is_some_and(|(_, kind)| *kind != ActionKind::Start)
+        };
+        self.histories.values().filter(restarts).count()
+    }
+}
