@@ -9,9 +9,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::DOCKHEALTH;
 use crate::support::daemon::{Daemon, clean_command};
 use crate::support::dockerd::Dockerd;
+use crate::support::{DOCKHEALTH, wait_for};
 
 const README: &str = include_str!("../../README.md");
 const CI: &str = include_str!("../../.ci/run");
@@ -84,8 +84,8 @@ fn only_looks(command: &str) -> bool {
 
 /// A running `dockhealth up` on an engine of its own, and a shell in which `dockhealth` is our binary.
 struct Stage {
-    engine: Dockerd,
     up: Daemon,
+    engine: Dockerd,
     dir: tempfile::TempDir,
 }
 
@@ -102,7 +102,11 @@ impl Stage {
             &data,
             &["--hostname", "vm", "--interval", "2s", "--docker-host", &engine.address()],
         );
-        Self { engine, up, dir }
+        let stage = Self { up, engine, dir };
+        wait_for("the agent's first list", DEADLINE, || {
+            stage.run("dockhealth ps").iter().any(|line| line.contains(" web ")).then_some(())
+        });
+        stage
     }
 
     /// What `command` prints; the README's address and data directory stand for those of the stage.
