@@ -84,6 +84,7 @@ fn container_action(json: &Value) -> Option<ContainerAction> {
             let code = text(json, "/Actor/Attributes/exitCode").and_then(|code| code.parse().ok());
             ContainerAction::Die(code)
         }
+        "kill" if is_reload(text(json, "/Actor/Attributes/signal")) => return None,
         "kill" => ContainerAction::Kill,
         "stop" => ContainerAction::Stop,
         "restart" => ContainerAction::Restart,
@@ -203,3 +204,9 @@ fn malformed(problem: impl ToString) -> EngineError {
 
 #[cfg(test)]
 pub(super) mod tests;
+
+/// Whether a signal, by its number, is one that programs take as "reload" or "go on" (HUP, USR1, USR2, CONT), and not as
+/// an order to end.
+fn is_reload(signal: Option<&str>) -> bool {
+    matches!(signal, Some("1" | "10" | "12" | "18"))
+}

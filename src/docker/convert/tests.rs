@@ -182,3 +182,19 @@ fn replace(json: &mut Value, left: &mut usize, with: &Value) -> bool {
         _ => false,
     }
 }
+
+#[test]
+fn a_signal_to_reload_is_no_order_to_end() {
+    let told = |signal: &str| {
+        event(&json!({
+            "Type": "container", "Action": "kill", "timeNano": 1_700_000_000_000_000_000_i64,
+            "Actor": { "ID": "0".repeat(64), "Attributes": { "name": "web", "signal": signal } },
+        }))
+    };
+    for reload in ["1", "10", "12", "18"] {
+        assert_eq!(told(reload), None, "signal {reload}");
+    }
+    for order in ["15", "9", "3", "28"] {
+        assert_eq!(told(order).unwrap().action, ContainerAction::Kill, "signal {order}");
+    }
+}

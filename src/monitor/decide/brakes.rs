@@ -7,10 +7,13 @@ use super::listing::on_stop;
 use super::state::{History, HostState};
 use super::watch::{Ailment, End, LastLook, Watch};
 use super::{Hold, Listing};
-use crate::model::{ActionKind, Mono, Now, OnStop, Rate};
+use crate::model::{ActionKind, Mono, Now, OnStop, Rate, RunState};
 
 /// A deploy by compose takes longer between stop and removal than `docker restart` does.
 const COMPOSE_SETTLES: u32 = 4;
+/// How long a container that is about to replace another may keep it from being started; a deploy that takes longer was
+/// given up.
+const DEPLOY_TAKES: Duration = Duration::from_mins(1);
 
 impl HostState {
     /// The first brake that holds `watch`; `None`: act.
@@ -73,11 +76,11 @@ impl HostState {
         if now.mono < settled {
             return Some(Hold::Settling(settled));
         }
-        let (id, name) = (watch.facts.id.as_str(), watch.facts.name.as_str());
-        let replaces =
-            |other: &&Watch| other.facts.replaces().is_some_and(|old| old == name || id.starts_with(old));
-        if let Some(other) = self.watches.values().find(replaces) {
-            return Some(Hold::Replaced(other.facts.name.to_string()));
+        let deploy_over = since + DEPLOY_TAKES;
+        if now.mono < deploy_over
+            && let Some(other) = self.watches.values().find(|other| is_about_to_replace(other, watch))
+        {
+            return Some(Hold::Replaced(other.facts.name.to_string(), deploy_over));
         }
         let entry = self.entry(&watch.facts.name);
         match on_stop(&watch.facts, entry, listing, &self.policy) {
@@ -98,8 +101,21 @@ impl HostState {
 
     fn restarts_under_way(&self) -> usize {
         let restarts = |history: &&History| {
-            history.under_way.as_ref().is_some_and(|(_, kind)| *kind != ActionKind::Start)
+            history.under_way.as_ref().is_some_and(|under_way| under_way.kind != ActionKind::Start)
         };
         self.histories.values().filter(restarts).count()
     }
+}
+
+/// Whether compose made `new` to replace `old`: created and not started yet, of the same project, and its label names the
+/// old one by id, by name, or by the end of its name (`web-1` of `shop-web-1`). The label stays on it for life, so later
+/// it says nothing.
+fn is_about_to_replace(new: &Watch, old: &Watch) -> bool {
+    let Some(named) = new.facts.replaces().filter(|named| !named.is_empty()) else { return false };
+    let name = old.facts.name.as_str();
+    let ends_with = || name.strip_suffix(named).is_some_and(|rest| rest.ends_with(['-', '_']));
+    new.facts.id != old.facts.id
+        && new.facts.state == RunState::Created
+        && new.facts.project() == old.facts.project()
+        && (old.facts.id.as_str() == named || name == named || ends_with())
 }

@@ -1,6 +1,6 @@
 //! The breaker: when much of a network loses packets at once, the network is to blame and not its containers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How one sweep found one network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -15,6 +15,11 @@ impl NetworkTally {
     /// At least three containers, and at least half of the pingable ones.
     fn is_broken(self) -> bool {
         self.failing >= 3 && self.failing * 2 >= self.pingable
+    }
+
+    /// Most of it answers again; one container that still fails among others is a trouble of its own.
+    fn is_well(self) -> bool {
+        self.failing * 2 < self.pingable || (self.failing <= 1 && self.pingable >= 2)
     }
 }
 
@@ -44,11 +49,19 @@ impl Breaker {
         self.open.iter().map(|(network, tally)| (network.as_str(), *tally))
     }
 
-    /// Judges one sweep. A network the sweep says nothing of is closed: nothing of it is monitored any more.
-    pub(super) fn judge(&mut self, sweep: &BTreeMap<String, NetworkTally>) -> Vec<BreakerChange> {
+    /// Judges one sweep. A network of which the sweep says nothing stays as it was, since silence is no evidence, unless
+    /// nothing of it is `monitored` any more.
+    pub(super) fn judge(
+        &mut self,
+        sweep: &BTreeMap<String, NetworkTally>,
+        monitored: &BTreeSet<String>,
+    ) -> Vec<BreakerChange> {
         let mut changes = Vec::new();
         self.open.retain(|network, _| {
-            let stays = sweep.get(network).is_some_and(|tally| tally.is_broken());
+            let stays = match sweep.get(network) {
+                Some(tally) => !tally.is_well(),
+                None => monitored.contains(network),
+            };
             if !stays {
                 changes.push(BreakerChange::Closed { network: network.clone() });
             }
@@ -68,7 +81,8 @@ mod tests {
     use super::*;
 
     fn judge(breaker: &mut Breaker, pingable: u32, failing: u32) -> Vec<BreakerChange> {
-        breaker.judge(&BTreeMap::from([("net".to_owned(), NetworkTally { pingable, failing })]))
+        let monitored = BTreeSet::from(["net".to_owned()]);
+        breaker.judge(&BTreeMap::from([("net".to_owned(), NetworkTally { pingable, failing })]), &monitored)
     }
 
     #[test]
@@ -83,9 +97,13 @@ mod tests {
     }
 
     #[test]
-    fn a_network_without_containers_closes() {
+    fn silence_closes_nothing_but_the_end_of_monitoring_does() {
         let mut breaker = Breaker::default();
         judge(&mut breaker, 3, 3);
-        assert_eq!(breaker.judge(&BTreeMap::new()).len(), 1);
+        assert!(judge(&mut breaker, 2, 2).is_empty(), "one of them went down, and the network is no better");
+        assert!(breaker.judge(&BTreeMap::new(), &BTreeSet::from(["net".to_owned()])).is_empty());
+        assert_eq!(breaker.judge(&BTreeMap::new(), &BTreeSet::new()).len(), 1);
+        judge(&mut breaker, 3, 3);
+        assert_eq!(judge(&mut breaker, 2, 1).len(), 1, "one that still fails is a trouble of its own");
     }
 }

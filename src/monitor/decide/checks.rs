@@ -68,7 +68,10 @@ impl HostState {
                 tally.failing += u32::from(failed);
             }
         }
-        for change in self.breaker.judge(&tallies) {
+        let listed = self.watches.values().filter(|watch| self.listing(watch).is_monitored());
+        let monitored =
+            listed.flat_map(|watch| watch.facts.networks.iter().map(|net| net.network.clone())).collect();
+        for change in self.breaker.judge(&tallies, &monitored) {
             let draft = match change {
                 BreakerChange::Opened { network, tally } => EventDraft::new(
                     EventKind::BreakerOpened,

@@ -21,7 +21,7 @@ pub enum Hold {
     /// It finished its work (exit code 0), and only `--monitor-all` lists it.
     Finished,
     /// Another container is about to replace it.
-    Replaced(String),
+    Replaced(String, Mono),
     /// Its budget is spent.
     Quarantined(Timestamp),
     /// An administrator maintains it.
@@ -46,7 +46,10 @@ impl Hold {
     /// When it ends by itself, where that is known.
     pub(super) fn until(&self) -> Option<Mono> {
         match self {
-            Self::Settling(until) | Self::Backoff(until) | Self::StartRate(until) => Some(*until),
+            Self::Settling(until)
+            | Self::Replaced(_, until)
+            | Self::Backoff(until)
+            | Self::StartRate(until) => Some(*until),
             _ => None,
         }
     }
@@ -60,7 +63,7 @@ impl Hold {
     pub(super) fn is_left_alone(&self) -> bool {
         matches!(
             self,
-            Self::ToldToStop | Self::Finished | Self::Replaced(_) | Self::Settling(_) | Self::Looking
+            Self::ToldToStop | Self::Finished | Self::Replaced(..) | Self::Settling(_) | Self::Looking
         )
     }
 }
@@ -74,7 +77,7 @@ impl fmt::Display for Hold {
             Self::Looking => f.write_str("it was told to stop, and is looked at once more"),
             Self::ToldToStop => f.write_str("it was told to stop, and is left down then (on_stop = leave)"),
             Self::Finished => f.write_str("it finished with exit code 0, and only --monitor-all lists it"),
-            Self::Replaced(by) => write!(f, "{by} is about to replace it"),
+            Self::Replaced(by, _) => write!(f, "{by} is about to replace it"),
             Self::Quarantined(since) => write!(
                 f,
                 "quarantined since {since}: its restart budget is spent; `dockhealth release` ends it"

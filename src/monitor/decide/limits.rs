@@ -18,9 +18,11 @@ impl Window {
         self.moments.insert(place, at);
     }
 
-    /// Takes back the newest action: it never reached the engine.
-    pub(super) fn take_back(&mut self) {
-        self.moments.pop_back();
+    /// Takes back the action noted at `at`: it never reached the engine.
+    pub(super) fn take_back(&mut self, at: Mono) {
+        if let Some(place) = self.moments.iter().rposition(|moment| *moment == at) {
+            self.moments.remove(place);
+        }
     }
 
     /// Forgets all.

@@ -39,14 +39,23 @@ pub(super) struct History {
     pub(super) actions: Window,
     pub(super) restarts: u64,
     pub(super) quarantined: Option<Timestamp>,
-    pub(super) under_way: Option<(OperationId, ActionKind)>,
+    pub(super) under_way: Option<UnderWay>,
     /// It was said to fail, and not yet to have recovered.
     pub(super) said_failing: bool,
     /// The last action of ours since which it has not been well; whether it could be pinged before.
     pub(super) ours: Option<OurAction>,
     /// What was last said of why it is left alone or would be acted on, so that it is said once.
     pub(super) said_hold: Option<Hold>,
-    interrupted: bool,
+    pub(super) interrupted: bool,
+}
+
+/// An action that was begun and of whose end nothing is known yet.
+#[derive(Debug, Clone)]
+pub(super) struct UnderWay {
+    pub(super) op: OperationId,
+    pub(super) kind: ActionKind,
+    /// When it was counted against the budgets; an operator's never is.
+    pub(super) counted_at: Option<Mono>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -110,10 +119,10 @@ impl HostState {
         };
         for (name, kind, at) in memory.actions {
             if kind != ActionKind::Start {
-                state.host_restarts.note(now.mono_at(at));
+                state.host_restarts.note(now.mono_at(at).min(now.mono));
             }
             if memory.released.get(&name).is_none_or(|released| at > *released) {
-                state.histories.entry(name).or_default().actions.note(now.mono_at(at));
+                state.histories.entry(name).or_default().actions.note(now.mono_at(at).min(now.mono));
             }
         }
         for (name, since) in memory.quarantined {

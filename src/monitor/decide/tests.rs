@@ -286,13 +286,86 @@ fn a_stop_that_is_undone_or_becomes_a_removal_while_it_settles_is_nobodys_busine
 }
 
 #[test]
-fn a_container_that_compose_replaces_is_left_alone() {
+fn a_container_that_compose_replaces_is_left_alone_for_as_long_as_a_deploy_takes() {
+    let replace = |facts: &mut ContainerFacts| {
+        facts.labels.insert("com.docker.compose.replace".into(), "c1".into());
+    };
     let mut sim = Sim::new(Policy::default(), 2);
     sim.name_it(1);
-    sim.change(2, |facts| drop(facts.labels.insert("com.docker.compose.replace".into(), "c1".into())));
+    sim.change(2, |facts| {
+        replace(facts);
+        facts.state = RunState::Created;
+    });
     sim.stop(1);
-    sim.pass_waking(60_000);
+    sim.pass_waking(50_000);
     assert!(sim.acts.is_empty());
+    sim.pass_waking(20_000);
+    assert_eq!(sim.acted_on(), ["c1"], "that deploy was given up");
+
+    // The label stays for life: it says nothing of a container that runs, or of the one that carries it.
+    for carrier in [1, 2] {
+        let mut sim = Sim::new(Policy::default(), 2);
+        sim.name_it(1);
+        sim.change(carrier, replace);
+        sim.stop(1);
+        sim.pass_waking(5_000);
+        assert_eq!(sim.acted_on(), ["c1"], "carried by c{carrier}");
+    }
+}
+
+#[test]
+fn a_slow_stop_is_a_stop() {
+    let mut sim = Sim::new(Policy::default(), 1);
+    sim.tell(1, SignKind::Killed);
+    sim.pass(110_000);
+    sim.end(1, 0);
+    sim.tell(1, SignKind::Stopped);
+    sim.pass_waking(5_000);
+    assert!(sim.acts.is_empty(), "stop_grace_period: 2m");
+}
+
+#[test]
+fn a_restart_that_the_engine_took_with_it_is_finished_and_not_counted() {
+    let mut sim = Sim::new(Policy::default(), 1);
+    sim.pass(20_000);
+    sim.sweep();
+    let act = |decisions: Vec<Decision>| {
+        decisions.into_iter().find_map(|d| if let Decision::Act(action) = d { Some(action) } else { None })
+    };
+    let action = act(sim.state.on(Input::Restart(facts(1).name), sim.at())).unwrap();
+    sim.tell(1, SignKind::Killed);
+    sim.end(1, 143);
+    sim.feed(Input::EngineLost("gone".into()));
+    sim.feed(Input::Acted(action.op, ActionResult::NotReached("gone".into())));
+    sim.feed(Input::EngineBack);
+    sim.list();
+    assert_eq!(sim.acts, [("c1".to_owned(), ActionKind::Start)], "it was us who stopped it");
+}
+
+#[test]
+fn a_journal_of_a_clock_that_ran_ahead_holds_nothing_for_years() {
+    let ahead = Timestamp::from_millis(10_000_000_000);
+    let memory = Memory { actions: vec![(facts(1).name, ActionKind::Start, ahead)], ..Memory::default() };
+    let mut sim = Sim::remembering(Policy::default(), 1, memory);
+    sim.end(1, 1);
+    sim.pass_waking(11_000);
+    assert_eq!(sim.acted_on(), ["c1"]);
+}
+
+#[test]
+fn followers_that_we_cut_off_are_followed_after_their_owner_is_well() {
+    let mut sim = Sim::new(Policy { restarts_at_once: 0, ..Policy::default() }, 2);
+    sim.change(2, |facts| {
+        facts.namespace = Namespace::Container("c1".into());
+        facts.networks.clear();
+        facts.labels.clear();
+    });
+    sim.end(1, 1);
+    sim.sweep();
+    assert_eq!(sim.acted_on(), ["c1"], "no restart is free for the follower yet");
+    sim.state.policy.restarts_at_once = 2;
+    sim.sweeps(1);
+    assert_eq!(sim.acted_on(), ["c1", "c2"]);
 }
 
 #[test]
@@ -317,7 +390,7 @@ fn a_restart_by_its_owner_that_takes_long_is_waited_for() {
 fn a_signal_long_ago_does_not_make_a_crash_a_stop() {
     let mut sim = Sim::new(Policy::default(), 1);
     sim.tell(1, SignKind::Killed);
-    sim.pass(60_000);
+    sim.pass(11 * 60_000);
     sim.end(1, 139);
     assert_eq!(sim.acted_on(), ["c1"]);
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
-use super::state::{HostState, OurAction};
+use super::state::{HostState, OurAction, UnderWay};
 use super::watch::{Ailment, LastLook, Watch};
 use super::words::{ailment_data, past};
 use super::{Action, ActionResult, Decision, Hold, Listing, RestartMode};
@@ -55,18 +57,20 @@ impl HostState {
 
     /// Marks running containers whose network namespace belongs to a container that was started after them.
     fn mark_detached(&mut self, now: Mono) {
-        let mut detached = Vec::new();
+        let mut detached = BTreeMap::new();
         for watch in self.watches.values().filter(|watch| watch.is_running()) {
             let Some(owner) = self.owner_of(watch) else { continue };
             let left_behind = owner.is_running() && owner.facts.started_at > watch.facts.started_at;
             // Someone who restarts both (compose) is given as long as a start's grace; after our own action it is on us.
             let settled = owner.running_since.is_some_and(|since| since + self.policy.grace <= now);
-            if left_behind && (settled || self.acted_on(&owner.facts.name)) {
-                detached.push(watch.facts.id.clone());
+            let by_us = watch.cut_off_by_us || self.acted_on(&owner.facts.name);
+            if left_behind && (settled || by_us) {
+                detached.insert(watch.facts.id.clone(), by_us);
             }
         }
         for (id, watch) in &mut self.watches {
-            watch.detached = detached.contains(id);
+            watch.detached = detached.contains_key(id);
+            watch.cut_off_by_us |= detached.get(id) == Some(&true);
         }
     }
 
@@ -84,8 +88,7 @@ impl HostState {
     fn treat(&mut self, id: &ContainerId, now: Now, out: &mut Vec<Decision>) {
         let watch = &self.watches[id];
         let name = watch.facts.name.clone();
-        let follows_ours =
-            watch.detached && self.owner_of(watch).is_some_and(|owner| self.acted_on(&owner.facts.name));
+        let follows_ours = watch.detached && watch.cut_off_by_us;
         let listing = self.listing(watch);
         if listing == Listing::Own || (!listing.is_monitored() && !follows_ours) {
             if let Some(history) = self.histories.get_mut(&name) {
@@ -211,18 +214,20 @@ impl HostState {
         if let Some(at) = counts_at {
             history.actions.note(at);
         }
-        history.under_way = Some((op.clone(), kind));
+        history.under_way = Some(UnderWay { op: op.clone(), kind, counted_at: counts_at });
         let known = history.ours.is_some_and(|ours| ours.was_pingable);
         history.ours = Some(OurAction { was_pingable: was_pingable || known });
         out.push(Decision::Act(Action { op, id: id.clone(), name, kind, by, reason }));
     }
 
     pub(super) fn acted(&mut self, op: &OperationId, result: ActionResult, out: &mut Vec<Decision>) {
-        let found =
-            self.histories.iter_mut().find(|(_, h)| h.under_way.as_ref().is_some_and(|(o, _)| o == op));
+        let found = self
+            .histories
+            .iter_mut()
+            .find(|(_, h)| h.under_way.as_ref().is_some_and(|under_way| under_way.op == *op));
         let Some((name, history)) = found else { return };
         let name = name.clone();
-        let Some((_, kind)) = history.under_way.take() else { return };
+        let Some(UnderWay { kind, counted_at, .. }) = history.under_way.take() else { return };
         match result {
             ActionResult::Done(took_ms) => {
                 history.restarts += 1;
@@ -236,7 +241,16 @@ impl HostState {
                 out.push(Decision::Emit(EventDraft::new(event, Actor::Agent, text).about(&name).with(data)));
             }
             ActionResult::Gone => history.ours = None,
-            ActionResult::NotReached(_) => history.actions.take_back(),
+            ActionResult::NotReached(_) => {
+                // It may have been stopped for it before the engine went: that was us, as its facts will show.
+                history.interrupted = true;
+                if let Some(at) = counted_at {
+                    history.actions.take_back(at);
+                    if kind != ActionKind::Start {
+                        self.host_restarts.take_back(at);
+                    }
+                }
+            }
             ActionResult::Failed(why) => {
                 let text = format!("{name} could not be {}: {why}.", past(kind));
                 let data = json!({ "op": op });

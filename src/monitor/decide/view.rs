@@ -1,11 +1,11 @@
 //! How a container is and why, for reports and for `why`. Reads the same state the decisions read.
 
 use super::Hold;
-use super::state::{History, HostState};
+use super::state::{History, HostState, UnderWay};
 use super::watch::Watch;
 use crate::bus::ContainerReport;
 use crate::model::{
-    CheckRecord, ContainerName, Freeze, Health, Now, RunState, Threshold, Timestamp, Verdict, format_span,
+    CheckRecord, ContainerName, Freeze, Health, Now, RunState, Threshold, Timestamp, Verdict,
 };
 
 /// What the core can tell of one container for `why`.
@@ -93,7 +93,7 @@ impl HostState {
         }
         let none = History::default();
         let history = self.histories.get(&watch.facts.name).unwrap_or(&none);
-        if let Some((_, kind)) = &history.under_way {
+        if let Some(UnderWay { kind, .. }) = &history.under_way {
             return (Health::Recovering, format!("a {} is under way", kind.as_str()));
         }
         match watch.ailment() {
@@ -177,7 +177,8 @@ impl HostState {
         let host_used = self.host_restarts.count(policy.host_budget.window, now.mono);
         brakes.push(format!("host budget: {host_used} of {} used", policy.host_budget));
         if let Some(until) = watch.grace_until(policy).filter(|until| now.mono < *until) {
-            brakes.push(format!("grace after its start: {} left", format_span(until - now.mono)));
+            let seconds = (until - now.mono).as_secs() + 1;
+            brakes.push(format!("grace after its start: {seconds} s left"));
         }
         for (network, tally) in self.breaker.open() {
             brakes.push(format!(

@@ -23,8 +23,9 @@ use super::{Policy, Sign, SignKind};
 /// How many checks are kept for `why`.
 pub(super) const CHECKS_KEPT: usize = 20;
 
-/// A `die` this soon after a `kill` was asked for; a later one is a crash of its own (`docker kill -s HUP` long ago).
-const KILL_TO_DIE: Duration = Duration::from_secs(30);
+/// A `die` this soon after a `kill` was asked for: longer than programs are usually given to stop. A later one is a
+/// crash of its own: the signal was survived.
+const KILL_TO_DIE: Duration = Duration::from_mins(10);
 
 /// How a container that does not run came to that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +98,8 @@ pub(super) struct Watch {
     pub(super) judged: bool,
     /// Its network namespace's owner restarted after it.
     pub(super) detached: bool,
+    /// By an action of ours on the owner: it is followed whoever lists it.
+    pub(super) cut_off_by_us: bool,
 }
 
 impl Watch {
@@ -117,6 +120,7 @@ impl Watch {
             lossy: None,
             judged: false,
             detached: false,
+            cut_off_by_us: false,
         };
         watch.note_end(now);
         watch
@@ -134,6 +138,7 @@ impl Watch {
             self.died_told = None;
             self.last_look = LastLook::default();
             self.ended_with_engine = false;
+            self.cut_off_by_us = false;
             self.forget_loss();
         } else if !self.is_running() {
             self.running_since = None;
@@ -281,10 +286,13 @@ impl Watch {
             Some((loss, _)) if threshold.is_exceeded_by(loss) => Verdict::Fail,
             Some(_) => Verdict::Pass,
         };
-        self.failed_network = match worst {
-            Some((_, o)) if verdict == Verdict::Fail => self.facts.network_of(o.address).map(str::to_owned),
-            _ => None,
-        };
+        match (verdict, worst) {
+            (Verdict::Fail, Some((_, o))) => {
+                self.failed_network = self.facts.network_of(o.address).map(str::to_owned);
+            }
+            (Verdict::Pass, _) => self.failed_network = None,
+            _ => {}
+        }
         self.judged = true;
         let record = CheckRecord {
             time: now.wall,
