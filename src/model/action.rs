@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerId, ContainerName, OperationId, Timestamp};
+use super::{Actor, ContainerId, ContainerName, OperationId, Timestamp};
 
 /// What is done to a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -55,6 +55,8 @@ pub struct JournalEntry {
     pub id: ContainerId,
     /// What is done.
     pub kind: ActionKind,
+    /// Who wanted it: what an operator orders does not count against the container's budget.
+    pub by: Actor,
     /// Why, in one plain sentence.
     pub reason: String,
     /// When it began.

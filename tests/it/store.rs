@@ -50,6 +50,7 @@ async fn at_work_until_killed() {
                     container: "web".parse().unwrap(),
                     id: "0123456789ab".parse().unwrap(),
                     kind: ActionKind::Restart,
+                    by: Actor::Agent,
                     reason: "it".into(),
                     started: Timestamp::now(),
                     finished: None,

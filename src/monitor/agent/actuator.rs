@@ -91,6 +91,7 @@ fn entry(action: &Action) -> JournalEntry {
         container: action.name.clone(),
         id: action.id.clone(),
         kind: action.kind,
+        by: action.by,
         reason: action.reason.clone(),
         started: Timestamp::now(),
         finished: None,

@@ -37,7 +37,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::bus::{AgentCommand, AgentReply, Bus, Capability};
 use crate::docker::{AnonymousVolumes, ContainerBuilder, ContainerSource};
-use crate::model::{ActionKind, ActionOutcome, HostName, Timestamp};
+use crate::model::{ActionKind, ActionOutcome, Actor, HostName, Timestamp};
 use crate::store::{AgentDb, StoreError};
 
 use super::decide::{Attachment, Memory, OwnContainers, Policy};
@@ -186,7 +186,11 @@ async fn recall(db: &AgentDb, policy: &Policy) -> Result<Memory, StoreError> {
     }
     let interrupted = db.unfinished().await?.into_iter().map(|entry| entry.container).collect();
     Ok(Memory {
-        actions: journal.into_iter().map(|entry| (entry.container, entry.kind, entry.started)).collect(),
+        actions: journal
+            .into_iter()
+            .filter(|entry| entry.by == Actor::Agent)
+            .map(|entry| (entry.container, entry.kind, entry.started))
+            .collect(),
         interrupted,
         quarantined: db.quarantined().await?,
         released: db.releases().await?,

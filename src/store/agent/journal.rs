@@ -100,14 +100,15 @@ impl AgentDb {
 
 fn insert(conn: &Connection, entry: &JournalEntry) -> Result<()> {
     conn.prepare_cached(
-        "INSERT INTO journal (op, container, id, kind, reason, started, finished, outcome, step)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO journal (op, container, id, kind, by, reason, started, finished, outcome, step)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?
     .execute(params![
         entry.op.as_str(),
         entry.container.as_str(),
         entry.id.as_str(),
         rows::json(&entry.kind),
+        rows::json(&entry.by),
         entry.reason,
         entry.started.millis(),
         entry.finished.map(Timestamp::millis),
@@ -142,7 +143,7 @@ fn count_restart(conn: &Connection, op: &OperationId, finished: Timestamp) -> Re
 
 fn select(condition: &str) -> String {
     format!(
-        "SELECT op, container, id, kind, reason, started, finished, outcome, step FROM journal
+        "SELECT op, container, id, kind, by, reason, started, finished, outcome, step FROM journal
          WHERE {condition} ORDER BY n"
     )
 }
@@ -153,11 +154,12 @@ fn entry(row: &Row<'_>) -> Result<JournalEntry> {
         container: rows::name(row, 1)?,
         id: rows::name(row, 2)?,
         kind: rows::from_json(row, 3)?,
-        reason: row.get(4)?,
-        started: rows::time(row, 5)?,
-        finished: rows::time_or_none(row, 6)?,
-        outcome: rows::from_json_or_none(row, 7)?,
-        step: rows::from_json_or_none(row, 8)?,
+        by: rows::from_json(row, 4)?,
+        reason: row.get(5)?,
+        started: rows::time(row, 6)?,
+        finished: rows::time_or_none(row, 7)?,
+        outcome: rows::from_json_or_none(row, 8)?,
+        step: rows::from_json_or_none(row, 9)?,
     })
 }
 
@@ -171,6 +173,7 @@ fn warn_if_absent(op: &OperationId, changed: usize) {
 mod tests {
     use super::*;
     use crate::model::ActionKind;
+    use crate::model::Actor;
     use crate::store::fixture::{self, Dir};
 
     fn entry_at(op: &str, started: i64) -> JournalEntry {
@@ -179,6 +182,7 @@ mod tests {
             container: "web".parse().unwrap(),
             id: "0123456789ab".parse().unwrap(),
             kind: ActionKind::Recreate,
+            by: Actor::Agent,
             reason: "100 % loss".into(),
             started: Timestamp::from_millis(started),
             finished: None,

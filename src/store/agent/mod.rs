@@ -29,7 +29,7 @@ static LAYOUT: Layout = Layout {
         CREATE TABLE desired (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
         CREATE TABLE journal (
             n INTEGER PRIMARY KEY AUTOINCREMENT, op TEXT NOT NULL UNIQUE, container TEXT NOT NULL,
-            id TEXT NOT NULL, kind TEXT NOT NULL, reason TEXT NOT NULL, started INTEGER NOT NULL,
+            id TEXT NOT NULL, kind TEXT NOT NULL, by TEXT NOT NULL, reason TEXT NOT NULL, started INTEGER NOT NULL,
             finished INTEGER, outcome TEXT, step TEXT
         ) STRICT;
         CREATE INDEX journal_started ON journal (started);
