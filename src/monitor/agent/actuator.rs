@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::steps::{Journal, log_if_failed, settle};
 use super::watcher::Refresher;
 use super::{AgentParts, AgentSettings};
-use crate::docker::recreate::{RecreateError, RecreateOrder, StepError, recreate};
+use crate::docker::recreate::{RecreateError, RecreateOrder, RecreateStage, StepError, recreate};
 use crate::docker::{AnonymousVolumes, ContainerBuilder, EngineError};
 use crate::model::{ActionKind, ActionOutcome, ContainerId, JournalEntry, Timestamp};
 use crate::monitor::decide::{Action, ActionResult, Input};
@@ -65,11 +65,21 @@ impl Actuator {
     /// Destroys and creates anew; what cannot be made again as it is, is restarted instead.
     async fn recreate(&self, action: &Action) -> Result<(), EngineError> {
         let journal = Journal { db: &self.db };
-        let order = RecreateOrder { op: action.op.clone(), id: action.id.clone(), volumes: self.volumes };
+        let order = RecreateOrder {
+            op: action.op.clone(),
+            id: action.id.clone(),
+            volumes: self.volumes,
+            stop_timeout: self.stop_timeout,
+        };
         match recreate(self.builder.as_ref(), &journal, &order).await {
             Ok(_) => Ok(()),
             Err(RecreateError::Refused(why)) => {
                 tracing::warn!(container = %action.name, %why, "not recreated, restarted instead");
+                self.builder.restart(&action.id, self.stop_timeout).await
+            }
+            // Nothing was touched: what needs no journal can still be done.
+            Err(RecreateError::Undone { stage: RecreateStage::Create, cause: StepError::Journal(error) }) => {
+                tracing::error!(container = %action.name, %error, "not recreated, restarted instead");
                 self.builder.restart(&action.id, self.stop_timeout).await
             }
             Err(
