@@ -22,6 +22,8 @@ mod plan_tests;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -40,6 +42,8 @@ pub struct RecreateOrder {
     pub id: ContainerId,
     /// `Keep` carries anonymous volumes over, `Remove` refuses where there are any.
     pub volumes: AnonymousVolumes,
+    /// How long the old one may take to stop; `None`: as it is configured itself.
+    pub stop_timeout: Option<Duration>,
 }
 
 /// What a recreate is about to do, or came to.
@@ -167,7 +171,7 @@ pub async fn recreate(
         new: None,
         stage: RecreateStage::Create,
     };
-    let mut run = Run { builder, journal, step };
+    let mut run = Run { builder, journal, step, stop_timeout: order.stop_timeout };
     let failed = run.forward(&plan).await.err();
     let stage = run.step.stage;
     let settled = match &failed {
@@ -244,6 +248,8 @@ struct Run<'a> {
     builder: &'a dyn ContainerBuilder,
     journal: &'a dyn StepJournal,
     step: RecreateStep,
+    /// Not in the journal: who sets a half-done recreate right stops nothing in good order any more.
+    stop_timeout: Option<Duration>,
 }
 
 impl Run<'_> {
@@ -260,7 +266,7 @@ impl Run<'_> {
             builder.connect(network, &new, endpoint).await?;
         }
         self.enter(RecreateStage::StopOld).await?;
-        builder.stop(old, None).await?;
+        builder.stop(old, self.stop_timeout).await?;
         self.enter(RecreateStage::RenameOld).await?;
         builder.rename(old, &self.step.old_aside).await?;
         self.enter(RecreateStage::RenameNew).await?;

@@ -6,7 +6,7 @@
 //!     +------ reconnected, bucket gone or made anew, an error <------------------+
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -33,8 +33,34 @@ const LOGGED: usize = 1000;
 /// Some of the bucket's keys, and how far they are known.
 struct Part {
     filter: String,
+    /// Up to this revision everything was read.
+    read: u64,
+    /// Later revisions that were told: some between them may have been lost, so they do not move `read`.
+    told: BTreeSet<u64>,
+}
+
+impl Part {
+    fn new(filter: String) -> Self {
+        Self { filter, read: 0, told: BTreeSet::new() }
+    }
+
     /// The last revision read or told.
-    known: u64,
+    fn newest(&self) -> u64 {
+        self.told.last().copied().unwrap_or(self.read)
+    }
+
+    /// Notes a revision that was told; whether it is news.
+    fn note_told(&mut self, revision: u64) -> bool {
+        revision > self.newest() && self.told.insert(revision)
+    }
+
+    /// Notes the revision that was read next; whether it is news.
+    fn note_read(&mut self, revision: u64) -> bool {
+        self.read = revision;
+        let news = !self.told.contains(&revision);
+        self.told = self.told.split_off(&(revision + 1));
+        news
+    }
 }
 
 /// Why a session ended.
@@ -85,8 +111,7 @@ impl Watcher {
     async fn session(&mut self) -> Result<(), End> {
         let mut epoch = self.connection.epoch();
         epoch.mark_unchanged();
-        let mut parts: Vec<Part> =
-            filters(&self.role).into_iter().map(|filter| Part { filter, known: 0 }).collect();
+        let mut parts: Vec<Part> = filters(&self.role).into_iter().map(Part::new).collect();
         let mut changes = SelectAll::new();
         for (index, part) in parts.iter().enumerate() {
             let told = self.connection.listen(format!("{CHANGES}{}", part.filter)).await?;
@@ -98,7 +123,7 @@ impl Watcher {
             self.read_on(part).await?;
         }
         self.tell(DesiredUpdate::Synced).await?;
-        let read_until = Instant::now();
+        let mut read_until = Instant::now();
         let mut catch_up = tokio::time::interval_at(read_until + CATCH_UP, CATCH_UP);
         catch_up.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -108,15 +133,16 @@ impl Watcher {
                         return Err(End::Again("the subscription ended".into()));
                     };
                     let Some(entry) = Entry::read(&message) else { continue };
-                    if entry.revision > parts[index].known {
-                        parts[index].known = entry.revision;
+                    if parts[index].note_told(entry.revision) {
                         self.tell_entry(entry).await?;
                     } else if read_until.elapsed() > ECHOES {
                         return Err(End::Again("the bucket was made anew".into()));
                     }
                 }
                 _ = catch_up.tick() => for part in &mut parts {
-                    self.catch_up(part).await?;
+                    if self.catch_up(part).await? {
+                        read_until = Instant::now();
+                    }
                 },
                 _ = epoch.changed() => return Err(End::Again("reconnected".into())),
             }
@@ -138,22 +164,26 @@ impl Watcher {
         Ok(there?)
     }
 
-    /// Tells what is stored after `part.known`.
-    async fn read_on(&mut self, part: &mut Part) -> Result<(), End> {
-        while let Some(entry) = bucket::next(&self.connection, &part.filter, part.known + 1).await? {
-            if entry.revision <= part.known {
+    /// Tells what is stored after `part.read` and was not told; whether there was any.
+    async fn read_on(&mut self, part: &mut Part) -> Result<bool, End> {
+        let mut missed = false;
+        while let Some(entry) = bucket::next(&self.connection, &part.filter, part.read + 1).await? {
+            if entry.revision <= part.read {
                 return Err(End::Again("revisions do not grow".into()));
             }
-            part.known = entry.revision;
-            self.tell_entry(entry).await?;
+            if part.note_read(entry.revision) {
+                missed = true;
+                self.tell_entry(entry).await?;
+            }
         }
-        Ok(())
+        Ok(missed)
     }
 
-    /// Tells what is stored after `part.known`, in a bucket that must still be the same: what was last known there is
-    /// there, or something newer.
-    async fn catch_up(&mut self, part: &mut Part) -> Result<(), End> {
-        if part.known > 0 && bucket::next(&self.connection, &part.filter, part.known).await?.is_none() {
+    /// Like [`Self::read_on`], in a bucket that must still be the same: what was last known there is there, or
+    /// something newer.
+    async fn catch_up(&mut self, part: &mut Part) -> Result<bool, End> {
+        let newest = part.newest();
+        if newest > 0 && bucket::next(&self.connection, &part.filter, newest).await?.is_none() {
             return Err(End::Again("the bucket was made anew".into()));
         }
         self.read_on(part).await
@@ -200,5 +230,26 @@ fn filters(role: &Role) -> Vec<String> {
             key_of(&DesiredKey::Freeze(FreezeScope::Host(host.clone()))),
             format!("container.{}.*", crate::bus::encode_token(host.as_str())),
         ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_was_told_does_not_hide_one_that_was_lost_before_it() {
+        let mut part = Part::new(">".into());
+        assert!(part.note_read(5));
+        assert!(!part.note_told(5), "an echo");
+        assert!(part.note_told(8) && part.note_told(9));
+        assert!(!part.note_told(8), "told twice");
+        assert_eq!((part.read, part.newest()), (5, 9));
+        assert!(part.note_read(7), "6 or 7 was lost");
+        assert!(!part.note_read(8));
+        assert_eq!((part.read, part.newest()), (8, 9));
+        assert!(!part.note_read(9));
+        assert_eq!((part.read, part.newest(), part.told.len()), (9, 9, 0));
+        assert!(part.note_told(10));
     }
 }

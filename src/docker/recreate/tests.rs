@@ -71,7 +71,7 @@ fn lab() -> (FakeEngine, RecreateOrder) {
     fake.join("web", "net-b", &json!({ "Aliases": ["b"], "IPAMConfig": { "IPv4Address": "10.1.0.5" } }));
     fake.run("bystander", &json!({}));
     let op = OperationId::new("op:1").unwrap();
-    (fake, RecreateOrder { op, id, volumes: AnonymousVolumes::Remove })
+    (fake, RecreateOrder { op, id, volumes: AnonymousVolumes::Remove, stop_timeout: None })
 }
 
 fn id_of(fake: &FakeEngine, name: &str) -> String {
@@ -277,12 +277,22 @@ async fn a_refusal_touches_nothing() {
         (once, RecreateRefusal::AutoRemove),
         (shared, RecreateRefusal::NamespaceGone("0123456789abcdef".to_owned())),
     ] {
-        let order =
-            RecreateOrder { op: OperationId::new("op").unwrap(), id, volumes: AnonymousVolumes::Keep };
+        let op = OperationId::new("op").unwrap();
+        let order = RecreateOrder { op, id, volumes: AnonymousVolumes::Keep, stop_timeout: None };
         let outcome = recreate(&fake, &Journal::default(), &order).await;
         assert!(matches!(&outcome, Err(RecreateError::Refused(why)) if *why == reason), "{outcome:?}");
     }
     assert!(fake.changes().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_old_one_has_the_time_to_stop_that_was_ordered() {
+    for stop_timeout in [None, Some(Duration::from_secs(3))] {
+        let (fake, order) = lab();
+        let order = RecreateOrder { stop_timeout, ..order };
+        recreate(&fake, &Journal::default(), &order).await.unwrap();
+        assert!(fake.changes().contains(&Call::Stop(order.id, stop_timeout)), "{:?}", fake.changes());
+    }
 }
 
 #[test]

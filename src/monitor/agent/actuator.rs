@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use super::steps::{Journal, log_if_failed, settle};
+use super::steps::{Journal, Settlement, log_if_failed, settle};
 use super::watcher::Refresher;
 use super::{AgentParts, AgentSettings};
-use crate::docker::recreate::{RecreateError, RecreateOrder, StepError, recreate};
+use crate::docker::recreate::{RecreateError, RecreateOrder, RecreateStage, StepError, recreate};
 use crate::docker::{AnonymousVolumes, ContainerBuilder, EngineError};
 use crate::model::{ActionKind, ActionOutcome, ContainerId, JournalEntry, Timestamp};
 use crate::monitor::decide::{Action, ActionResult, Input};
@@ -22,10 +23,16 @@ pub(super) struct Actuator {
     stop_timeout: Option<Duration>,
     volumes: AnonymousVolumes,
     refresher: Refresher,
+    shutdown: CancellationToken,
 }
 
 impl Actuator {
-    pub(super) fn new(parts: &AgentParts, settings: &AgentSettings, refresher: Refresher) -> Self {
+    pub(super) fn new(
+        parts: &AgentParts,
+        settings: &AgentSettings,
+        refresher: Refresher,
+        shutdown: &CancellationToken,
+    ) -> Self {
         Self {
             builder: parts.builder.clone(),
             db: parts.db.clone(),
@@ -33,6 +40,7 @@ impl Actuator {
             // "Remove" refuses containers that have anonymous volumes: nothing of theirs is ever removed.
             volumes: settings.anonymous_volumes.unwrap_or(AnonymousVolumes::Remove),
             refresher,
+            shutdown: shutdown.clone(),
         }
     }
 
@@ -49,7 +57,11 @@ impl Actuator {
         let done = match action.kind {
             ActionKind::Start => self.builder.start(&action.id).await,
             ActionKind::Restart => self.builder.restart(&action.id, self.stop_timeout).await,
-            ActionKind::Recreate => self.recreate(&action).await,
+            ActionKind::Recreate => match self.recreate(&action).await {
+                Some(done) => done,
+                // The journal has it for the next start.
+                None => return,
+            },
         };
         let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (outcome, result) = match done {
@@ -62,14 +74,25 @@ impl Actuator {
 }
 
 impl Actuator {
-    /// Destroys and creates anew; what cannot be made again as it is, is restarted instead.
-    async fn recreate(&self, action: &Action) -> Result<(), EngineError> {
+    /// Destroys and creates anew; what cannot be made again as it is, is restarted instead. `None`: the agent
+    /// ends before what was left half done is set right.
+    async fn recreate(&self, action: &Action) -> Option<Result<(), EngineError>> {
         let journal = Journal { db: &self.db };
-        let order = RecreateOrder { op: action.op.clone(), id: action.id.clone(), volumes: self.volumes };
-        match recreate(self.builder.as_ref(), &journal, &order).await {
+        let order = RecreateOrder {
+            op: action.op.clone(),
+            id: action.id.clone(),
+            volumes: self.volumes,
+            stop_timeout: self.stop_timeout,
+        };
+        Some(match recreate(self.builder.as_ref(), &journal, &order).await {
             Ok(_) => Ok(()),
             Err(RecreateError::Refused(why)) => {
                 tracing::warn!(container = %action.name, %why, "not recreated, restarted instead");
+                self.builder.restart(&action.id, self.stop_timeout).await
+            }
+            // Nothing was touched: what needs no journal can still be done.
+            Err(RecreateError::Undone { stage: RecreateStage::Create, cause: StepError::Journal(error) }) => {
+                tracing::error!(container = %action.name, %error, "not recreated, restarted instead");
                 self.builder.restart(&action.id, self.stop_timeout).await
             }
             Err(
@@ -78,10 +101,13 @@ impl Actuator {
             Err(error @ RecreateError::Undone { .. }) => Err(EngineError::Refused(error.to_string())),
             Err(error @ RecreateError::Unsettled { .. }) => {
                 tracing::error!(container = %action.name, %error, "trying again to set it right");
-                settle(self.builder.as_ref(), &self.db, &action.op).await;
-                Err(EngineError::Refused(error.to_string()))
+                let settled = settle(self.builder.as_ref(), &self.db, &action.op);
+                match self.shutdown.run_until_cancelled(settled).await? {
+                    Settlement::Settled => Err(EngineError::Refused(error.to_string())),
+                    Settlement::GivenUp(words) => Err(EngineError::Refused(words)),
+                }
             }
-        }
+        })
     }
 }
 

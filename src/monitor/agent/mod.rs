@@ -153,7 +153,7 @@ pub async fn run(
     if let Some(path) = &settings.socket {
         socket::spawn(&tracker, path.clone(), asker, &shutdown);
     }
-    let actuator = actuator::Actuator::new(&parts, &settings, refresher);
+    let actuator = actuator::Actuator::new(&parts, &settings, refresher, &shutdown);
     let local_freeze = keeper::load_freeze(&parts.db).await?;
     let owner = owner::Owner::new(
         settings,

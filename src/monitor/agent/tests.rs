@@ -397,6 +397,29 @@ fn a_recreate_cut_anywhere_is_finished_or_undone_by_the_next_agent() {
 }
 
 #[test]
+fn a_recreate_that_cannot_be_set_right_keeps_nothing_else_waiting() {
+    let mut world = World::new();
+    world.policy.restart_mode = RestartMode::Recreate;
+    world.named("web");
+    world.named("other");
+    let agent = world.ready_agent();
+    world.wait_health("web", Health::Healthy);
+    world.engine.halt_after(3);
+    world.lose_all("web");
+    wait("the recreate is cut", || (world.engine.changes().len() == 3).then_some(()));
+    agent.die(&world);
+    world.engine.resume();
+    // Its name is taken, so the old one cannot have it back.
+    world.engine.run("web", &json!({}));
+
+    let agent = world.ready_agent();
+    world.engine.crash("other", 1);
+    wait("another is healed", || world.container("other").filter(|c| c.restarts == Some(1)));
+    assert_eq!(agent.unfinished(&world), 1);
+    agent.stop(&world);
+}
+
+#[test]
 fn budgets_quarantine_and_release_outlive_the_agent() {
     let mut world = World::new();
     world.policy.budget = "2/1h".parse().unwrap();

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::keeper::{self, Keep, Keeper};
-use super::steps::settle;
+use super::steps::{settle, settle_once};
 use super::{AgentParts, Message};
 use crate::docker::{ContainerAction, ContainerSource, EngineError, EngineEvent};
 use crate::model::{ContainerFacts, ContainerId, OperationId, Timestamp};
@@ -21,6 +21,8 @@ pub const RECONCILE_EVERY: Duration = Duration::from_mins(1);
 /// Waits between attempts to reach the engine: doubling from the first to the last.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(2);
+/// How long setting one half-done recreate right may keep the first list waiting.
+const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 /// Requests that wait at most.
 const WAITING: usize = 64;
 
@@ -50,10 +52,19 @@ pub(super) fn spawn(
     shutdown: &CancellationToken,
 ) -> Refresher {
     let (sender, requests) = mpsc::channel(WAITING);
-    let (parts, shutdown) = (parts.clone(), shutdown.clone());
+    let (parts, shutdown, beside) = (parts.clone(), shutdown.clone(), tracker.clone());
     tracker.spawn(async move {
         let last_event = keeper::last_engine_event(&parts.db).await;
-        let watcher = Watcher { parts, unfinished, inbox, keeper, requests, last_event };
+        let watcher = Watcher {
+            parts,
+            tracker: beside,
+            shutdown: shutdown.clone(),
+            unfinished,
+            inbox,
+            keeper,
+            requests,
+            last_event,
+        };
         tokio::select! {
             () = watcher.run() => {}
             () = shutdown.cancelled() => {}
@@ -64,6 +75,8 @@ pub(super) fn spawn(
 
 struct Watcher {
     parts: AgentParts,
+    tracker: TaskTracker,
+    shutdown: CancellationToken,
     /// Recreates of an earlier process that were not through.
     unfinished: Vec<OperationId>,
     inbox: mpsc::Sender<Message>,
@@ -135,7 +148,7 @@ impl Watcher {
         let info = source.info().await?;
         let mut events = source.events(self.last_event).await?;
         for op in std::mem::take(&mut self.unfinished) {
-            settle(self.parts.builder.as_ref(), &self.parts.db, &op).await;
+            self.settle(op).await;
         }
         let all = source.list().await?;
         let ids = all.iter().map(|facts| facts.id.clone()).collect();
@@ -175,6 +188,20 @@ impl Watcher {
                 }
             }
         }
+    }
+
+    /// Tries once to set a half-done recreate right; what that does not do goes on beside, so that it keeps nothing
+    /// else waiting.
+    async fn settle(&self, op: OperationId) {
+        let (builder, db) = (self.parts.builder.clone(), self.parts.db.clone());
+        if let Ok(None) = timeout(SETTLE_WITHIN, settle_once(builder.as_ref(), &db, &op)).await {
+            return;
+        }
+        let shutdown = self.shutdown.clone();
+        self.tracker.spawn(async move {
+            // The owner hears of what came of it by what it changes; the rest is in the log and the journal.
+            drop(shutdown.run_until_cancelled(settle(builder.as_ref(), &db, &op)).await);
+        });
     }
 
     async fn take(&mut self, source: &dyn ContainerSource, event: EngineEvent) -> Result<(), Stop> {

@@ -38,6 +38,7 @@ fn order(lab: &Lab, full: &str, volumes: AnonymousVolumes) -> RecreateOrder {
         op: OperationId::new(uuid::Uuid::now_v7().to_string()).unwrap(),
         id: id(lab, full),
         volumes,
+        stop_timeout: None,
     }
 }
 
