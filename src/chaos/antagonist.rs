@@ -1,6 +1,6 @@
 //! The antagonist: now and then it stops a container that consents, for a healer to bring back.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Attack, Targets};
 use crate::docker::{ContainerActuator, ContainerSource, EngineError};
-use crate::model::{ContainerName, RunState, format_span};
+use crate::model::{ContainerFacts, ContainerId, ContainerName, RunState, format_span};
 
 /// Whether attacks are carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub enum AntagonistNews {
         stopped: u32,
         /// Which of those nobody had brought back; it started them again itself.
         down: Vec<ContainerName>,
+        /// Those it could not start again.
+        lost: Vec<ContainerName>,
     },
 }
 
@@ -84,23 +86,30 @@ impl fmt::Display for AntagonistNews {
                 "nobody to stop: no running container has the label dockhealth.chaos=true or a --target name",
             ),
             Self::EngineFault(error) => error.fmt(f),
-            Self::Ended { stopped, down } if down.is_empty() => {
-                write!(f, "antagonist ended: stopped {stopped}")
-            }
-            Self::Ended { stopped, down } => {
-                let names: Vec<&str> = down.iter().map(ContainerName::as_str).collect();
-                write!(
-                    f,
-                    "antagonist ended: stopped {stopped}; nobody had healed {}, so it started them again",
-                    names.join(", ")
-                )
+            Self::Ended { stopped, down, lost } => {
+                write!(f, "antagonist ended: stopped {stopped}")?;
+                if !down.is_empty() {
+                    write!(f, "; nobody had healed {}, so it started them again", listed(down))?;
+                }
+                if !lost.is_empty() {
+                    write!(f, "; it could not start again {}", listed(lost))?;
+                }
+                Ok(())
             }
         }
     }
 }
 
+fn listed(names: &[ContainerName]) -> String {
+    names.iter().map(ContainerName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// What was attacked and not seen to run since.
+type Victims = BTreeMap<ContainerId, ContainerName>;
+
 /// Attacks until `shutdown` or the configured end. A fault of the engine is told and survived. While it runs, what it
-/// stopped stays for the healer; at its end it starts what is still down, and names it.
+/// stopped stays for the healer; at its end it starts what is still down, and names it. A stop that is under way then
+/// comes to its end first, since the engine would not drop it and what is going down can't be started.
 pub async fn run_antagonist<E>(
     config: &AntagonistConfig,
     engine: &E,
@@ -111,32 +120,45 @@ pub async fn run_antagonist<E>(
 {
     say(AntagonistNews::Began { seed: config.seed, every: config.every, mode: config.mode });
     let mut stopped: u32 = 0;
-    let mut victims = BTreeSet::new();
-    let attacks = async {
-        let mut rng = StdRng::seed_from_u64(config.seed);
-        let mut turns = tokio::time::interval_at(Instant::now() + config.every, config.every);
-        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            turns.tick().await;
-            let news = attack(config, engine, &mut rng).await;
-            if let AntagonistNews::Stopped(attack, _) = &news {
-                stopped += 1;
-                victims.insert(attack.name.clone());
-            }
-            say(news);
+    let mut victims = Victims::new();
+    let mut rng = StdRng::seed_from_u64(config.seed);
+    let mut turns = tokio::time::interval_at(Instant::now() + config.every, config.every);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let end = tokio::time::sleep(config.for_span.unwrap_or(Duration::MAX));
+    tokio::pin!(end);
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            () = &mut end => break,
+            _ = turns.tick() => {}
         }
-    };
-    tokio::select! {
-        () = attacks => {}
-        () = shutdown.cancelled() => {}
-        () = tokio::time::sleep(config.for_span.unwrap_or(Duration::MAX)) => {}
+        let news = attack(config, engine, &mut rng, &mut victims).await;
+        stopped += u32::from(matches!(news, AntagonistNews::Stopped(..)));
+        say(news);
     }
-    let down = if victims.is_empty() { Vec::new() } else { start_again(engine, victims).await };
-    say(AntagonistNews::Ended { stopped, down });
+    let (mut down, mut lost) = (Vec::new(), Vec::new());
+    if !victims.is_empty() {
+        match engine.list().await {
+            Ok(containers) => (down, lost) = start_again(engine, &victims, &containers).await,
+            Err(error) => {
+                say(AntagonistNews::EngineFault(error));
+                lost.extend(victims.into_values());
+            }
+        }
+    }
+    down.sort();
+    lost.sort();
+    say(AntagonistNews::Ended { stopped, down, lost });
 }
 
 /// One turn, and what came of it.
-async fn attack<E>(config: &AntagonistConfig, engine: &E, rng: &mut StdRng) -> AntagonistNews
+async fn attack<E>(
+    config: &AntagonistConfig,
+    engine: &E,
+    rng: &mut StdRng,
+    victims: &mut Victims,
+) -> AntagonistNews
 where
     E: ContainerSource + ContainerActuator + ?Sized,
 {
@@ -144,10 +166,16 @@ where
         Ok(containers) => containers,
         Err(error) => return AntagonistNews::EngineFault(error),
     };
+    // Who was healed and is down later, is so by somebody else.
+    for healed in containers.iter().filter(|c| c.state == RunState::Running) {
+        victims.remove(&healed.id);
+    }
     let Some(attack) = config.targets.choose(&containers, rng) else { return AntagonistNews::Nobody };
     if config.mode == AttackMode::DryRun {
         return AntagonistNews::WouldStop(attack);
     }
+    // Before the stop: one that fails for us may still come true, say when the connection is lost on the way.
+    victims.insert(attack.id.clone(), attack.name.clone());
     let began = Instant::now();
     match engine.stop(&attack.id, None).await {
         Ok(()) => AntagonistNews::Stopped(attack, began.elapsed()),
@@ -155,23 +183,31 @@ where
     }
 }
 
-/// Undoes what is left of its faults: starts those of `victims` that exist and don't run, and names them, since
-/// somebody should have. None when the engine can't say: it is the end, and it was told before that it is away.
-async fn start_again<E>(engine: &E, victims: BTreeSet<ContainerName>) -> Vec<ContainerName>
+/// Undoes what is left of its faults: starts those of `victims` that are down, the very containers and no successors
+/// of the same name. Which started, since somebody should have healed them, and which did not.
+async fn start_again<E>(
+    engine: &E,
+    victims: &Victims,
+    containers: &[ContainerFacts],
+) -> (Vec<ContainerName>, Vec<ContainerName>)
 where
-    E: ContainerSource + ContainerActuator + ?Sized,
+    E: ContainerActuator + ?Sized,
 {
-    let containers = engine.list().await.unwrap_or_default();
-    let down = containers.into_iter().filter(|c| c.state != RunState::Running && victims.contains(&c.name));
-    let mut names = Vec::new();
-    for container in down {
-        if let Err(error) = engine.start(&container.id).await {
-            tracing::warn!(container = %container.name, %error, "what was stopped could not be started again");
+    let (mut down, mut lost) = (Vec::new(), Vec::new());
+    for container in containers {
+        let is_down = matches!(container.state, RunState::Exited | RunState::Dead);
+        if !is_down || !victims.contains_key(&container.id) {
+            continue;
         }
-        names.push(container.name);
+        match engine.start(&container.id).await {
+            Ok(()) => down.push(container.name.clone()),
+            Err(error) => {
+                tracing::warn!(container = %container.name, %error, "what was stopped could not be started again");
+                lost.push(container.name.clone());
+            }
+        }
     }
-    names.sort();
-    names
+    (down, lost)
 }
 
 #[cfg(test)]
@@ -184,20 +220,36 @@ mod tests {
     use super::*;
     use crate::chaos::fixtures::container;
     use crate::docker::{EngineEvent, EngineInfo};
-    use crate::model::{ContainerFacts, ContainerId, Timestamp};
+    use crate::model::Timestamp;
 
-    /// Holds containers; refuses the calls whose turn is named.
+    /// Holds containers; refuses the lists and stops whose turn is named, and starts of `stuck`.
     struct FakeEngine {
         containers: Mutex<Vec<ContainerFacts>>,
         calls: Mutex<u32>,
         refuse: Vec<u32>,
+        /// How long a stop takes.
+        stop_takes: Duration,
+        /// What a refused stop does all the same.
+        stops_when_refused: bool,
+        stuck: Option<&'static str>,
     }
 
     impl FakeEngine {
         fn new(names: &[&str], refuse: &[u32]) -> Self {
             let labels = [("dockhealth.chaos", "true")];
             let containers = names.iter().map(|name| container(name, &labels)).collect();
-            Self { containers: Mutex::new(containers), calls: Mutex::new(0), refuse: refuse.to_vec() }
+            Self {
+                containers: Mutex::new(containers),
+                calls: Mutex::new(0),
+                refuse: refuse.to_vec(),
+                stop_takes: Duration::ZERO,
+                stops_when_refused: false,
+                stuck: None,
+            }
+        }
+
+        fn set_all(&self, state: RunState) {
+            self.containers.lock().unwrap().iter_mut().for_each(|c| c.state = state);
         }
 
         fn call(&self) -> Result<(), EngineError> {
@@ -235,17 +287,25 @@ mod tests {
     impl ContainerActuator for FakeEngine {
         async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
             let mut containers = self.containers.lock().unwrap();
-            containers.iter_mut().filter(|c| c.id == *id).for_each(|c| c.state = RunState::Running);
+            for container in containers.iter_mut().filter(|c| c.id == *id) {
+                if Some(container.name.as_str()) == self.stuck {
+                    return Err(EngineError::Refused("no".into()));
+                }
+                container.state = RunState::Running;
+            }
             Ok(())
         }
         async fn restart(&self, _: &ContainerId, _: Option<Duration>) -> Result<(), EngineError> {
             unreachable!("the antagonist restarts nothing")
         }
         async fn stop(&self, id: &ContainerId, _: Option<Duration>) -> Result<(), EngineError> {
-            self.call()?;
-            let mut containers = self.containers.lock().unwrap();
-            containers.iter_mut().filter(|c| c.id == *id).for_each(|c| c.state = RunState::Exited);
-            Ok(())
+            let outcome = self.call();
+            tokio::time::sleep(self.stop_takes).await;
+            if outcome.is_ok() || self.stops_when_refused {
+                let mut containers = self.containers.lock().unwrap();
+                containers.iter_mut().filter(|c| c.id == *id).for_each(|c| c.state = RunState::Exited);
+            }
+            outcome
         }
     }
 
@@ -312,5 +372,85 @@ mod tests {
         })
         .await;
         assert_eq!(ended, Some(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_under_way_at_the_end_is_undone() {
+        let engine = FakeEngine { stop_takes: Duration::from_secs(10), ..FakeEngine::new(&["a"], &[]) };
+        let short = AntagonistConfig { for_span: Some(Duration::from_secs(35)), ..config(AttackMode::Act) };
+        let lines = lines(&short, &engine).await;
+        assert_eq!(lines[2], "antagonist ended: stopped 1; nobody had healed a, so it started them again");
+        assert_eq!(engine.running(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_that_seemed_to_fail_is_undone() {
+        let engine = FakeEngine { stops_when_refused: true, ..FakeEngine::new(&["a"], &[2]) };
+        let lines = lines(&config(AttackMode::Act), &engine).await;
+        let last = lines.last().unwrap();
+        assert_eq!(last, "antagonist ended: stopped 0; nobody had healed a, so it started them again");
+        assert_eq!(engine.running(), 1);
+    }
+
+    /// Its last line; `each` hears the number of every line as it is told.
+    async fn watch(engine: &FakeEngine, mut each: impl FnMut(usize) + Send) -> String {
+        let (mut turn, mut last) = (0, String::new());
+        run_antagonist(&config(AttackMode::Act), engine, &CancellationToken::new(), |news| {
+            each(turn);
+            turn += 1;
+            last = news.to_string();
+        })
+        .await;
+        last
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_healed_and_then_stopped_by_somebody_else_stays_down() {
+        let engine = FakeEngine::new(&["a"], &[]);
+        let last = watch(&engine, |turn| match turn {
+            1 => {
+                engine.set_all(RunState::Running);
+                // It consents no more, so turn 2 only sees it run.
+                engine.containers.lock().unwrap()[0].labels.clear();
+            }
+            2 => engine.set_all(RunState::Exited),
+            _ => {}
+        })
+        .await;
+        assert_eq!(last, "antagonist ended: stopped 1");
+        assert_eq!(engine.running(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_very_container_is_started_and_only_when_it_is_down() {
+        for (name, state) in [("b", RunState::Exited), ("a", RunState::Paused), ("a", RunState::Created)] {
+            let engine = FakeEngine::new(&["a"], &[]);
+            let last = watch(&engine, |turn| {
+                if turn == 1 {
+                    let mut successor = container(name, &[]);
+                    successor.name = ContainerName::new("a").unwrap();
+                    successor.state = state;
+                    *engine.containers.lock().unwrap() = vec![successor];
+                }
+            })
+            .await;
+            assert_eq!(last, "antagonist ended: stopped 1", "{name} {state:?}");
+            assert_eq!(engine.running(), 0, "{name} {state:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_says_what_it_could_not_start_again() {
+        let engine = FakeEngine { stuck: Some("b"), ..FakeEngine::new(&["a", "b"], &[]) };
+        let lines = lines(&config(AttackMode::Act), &engine).await;
+        assert_eq!(
+            lines.last().unwrap(),
+            "antagonist ended: stopped 2; nobody had healed a, so it started them again; \
+             it could not start again b"
+        );
+        // Lists 1, 3, 5 and stops 2, 4; the list at the end is refused.
+        let engine = FakeEngine::new(&["a", "b"], &[6]);
+        let lines = self::lines(&config(AttackMode::Act), &engine).await;
+        assert_eq!(lines.last().unwrap(), "antagonist ended: stopped 2; it could not start again a, b");
     }
 }
