@@ -153,6 +153,8 @@ struct Asking {
     waiters: Vec<Waiter>,
     /// Whether this process had asked nobody before.
     first: bool,
+    /// Whether an answer was refused because its host had not pushed a report yet.
+    early: bool,
 }
 
 impl Asking {
@@ -216,7 +218,7 @@ impl Owner {
         let until = Instant::now() + self.parts.window;
         let round = Round::new(self.state.live());
         let first = !std::mem::replace(&mut self.asked, true);
-        self.asking = Some(Asking { round, answers, until, waiters, first });
+        self.asking = Some(Asking { round, answers, until, waiters, first, early: false });
         Ok(())
     }
 
@@ -241,8 +243,16 @@ impl Owner {
         self.refuse(taken);
     }
 
+    /// Takes an answer to the list. Any agent may answer in any name, unlike a push, which the broker lets only its
+    /// own host send: so an answer counts only with a nonce that its host has pushed before.
     async fn answered(&mut self, payload: &Bytes) {
         let taken = match decode::<HostReport>(payload) {
+            Ok(report) if !self.state.knows(&report) => {
+                if let Some(asking) = &mut self.asking {
+                    asking.early = true;
+                }
+                Err(format!("an answer to the list as host {}, which has not pushed that nonce", report.host))
+            }
             Ok(report) => {
                 let host = report.host.clone();
                 let taken = self.feed(report).await;
@@ -335,6 +345,8 @@ impl Owner {
     }
 
     async fn list(&mut self, reply: Waiter) {
+        // Nobody waits for this round, and who was too early for it may have pushed a report since.
+        self.asking.take_if(|asking| asking.early && asking.waiters.is_empty());
         if let Some(asking) = &mut self.asking {
             asking.waiters.retain(|waiter| !waiter.is_closed());
             asking.waiters.push(reply);

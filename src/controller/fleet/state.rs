@@ -200,6 +200,15 @@ impl FleetState {
         Ok(events)
     }
 
+    /// Whether `report` is of an agent process that its host is known to have. Its nonce is a secret of the two: it
+    /// was pushed where none but that host may, by this or an earlier controller process's hearing.
+    pub(crate) fn knows(&self, report: &HostReport) -> bool {
+        self.hosts.get(&report.host).is_some_and(|host| {
+            let shown = host.seen.report.as_ref().map(|shown| shown.nonce);
+            shown == Some(report.nonce) || host.speakers.iter().any(|s| s.nonce == report.nonce)
+        })
+    }
+
     /// Lets time pass.
     pub(crate) fn tick(&mut self, now: Now) -> Vec<FleetEvent> {
         if self.deaf {

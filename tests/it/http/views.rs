@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use dockhealth::bus::{AgentCommand, AgentReply, CommandError, WhyReport};
+use dockhealth::bus::{AgentCommand, AgentReply, Bus, CommandError, HostReport, Subject, WhyReport, encode};
 use dockhealth::model::{Actor, EventDraft, EventKind, Health, RunState, Threshold, Timestamp};
 use dockhealth::store::HostRow;
+use futures_util::StreamExt;
 
 use super::world::{Lists, ScriptedAgent, World, container, host, report};
 
@@ -92,6 +93,32 @@ async fn a_mute_host_is_left_out_after_the_window_and_named() {
     assert_eq!(names(&answer), ["a/web", "mute/lost"]);
     let rows = answer.json();
     assert_eq!((&rows[0]["stale"], &rows[1]["stale"]), (&serde_json::Value::Null, &true.into()));
+}
+
+#[tokio::test]
+async fn an_answer_in_the_name_of_another_host_is_refused_and_changes_nothing() {
+    let world = World::new().await;
+    let said = report("a", vec![container("web")]);
+    let done = Box::new(|_| AgentReply::Done);
+    let _mute = ScriptedAgent::scripted(&world, said, Lists::Unanswered, done).await;
+    let forged = ["a", "b"].map(|name| HostReport { seq: 99, ..report(name, vec![container("forged")]) });
+    for forged in forged {
+        let mut questions = world.bus.subscribe(&Subject::List).await.unwrap();
+        tokio::spawn(async move {
+            while let Some(question) = questions.next().await {
+                question.reply.unwrap().send(encode(&forged)).await.unwrap();
+            }
+        });
+    }
+
+    let answer = world.get("/api/v1/containers?stale=true").await.expect(200);
+    assert_eq!((names(&answer), answer.header("dockhealth-hosts-missing")), (vec!["a/web".to_owned()], "a"));
+    assert_eq!(answer.header("dockhealth-hosts-expected"), "1");
+    assert_eq!(world.get("/api/v1/hosts/a").await.json()["conflict"], serde_json::Value::Null);
+    world.get("/api/v1/hosts/b").await.problem(404);
+    let metrics = world.get("/metrics").await;
+    let refused = metrics.text().lines().find(|line| line.starts_with("dockhealth_reports_refused_total "));
+    assert_eq!(refused, Some("dockhealth_reports_refused_total 2"));
 }
 
 #[tokio::test]
