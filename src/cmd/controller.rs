@@ -105,7 +105,7 @@ pub(super) async fn start(
 }
 
 /// This machine's own name.
-fn machine_name() -> HostName {
+pub(super) fn machine_name() -> HostName {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     HostName::new(name.trim()).unwrap_or_else(|_| HostName::new("controller").expect("a valid name"))
 }
