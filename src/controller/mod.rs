@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -140,6 +140,7 @@ impl Controller {
             clock,
             allowed_hosts: config.allowed_hosts,
             streams: http::Api::stream_permits(),
+            revoked: watch::Sender::new(()),
             shutdown: shutdown.clone(),
         });
         let gate = http::Gate { listener, tls: tls.clone(), shutdown: shutdown.clone() };
