@@ -18,7 +18,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Answer, Ask};
-use super::world::{ScriptedAgent, World, container, report};
+use super::world::{ScriptedAgent, World, container, eventually, report};
 
 /// Every documented operation, with `a` for each placeholder.
 async fn operations(world: &World) -> Vec<(&'static str, String)> {
@@ -89,9 +89,9 @@ async fn up_answers_while_it_waits_for_the_engine() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), begun).await.expect("it listens and waits");
-    for path in ["/healthz", "/readyz"] {
-        Ask::new("GET", path).send(address.unwrap()).await.expect(200);
-    }
+    let get = |path| Ask::new("GET", path).send(address.unwrap());
+    get("/healthz").await.expect(200);
+    eventually("it is ready", async || (get("/readyz").await.status == 200).then_some(())).await;
     let pid = up.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     let ended = tokio::time::timeout(Duration::from_secs(20), up.wait()).await.expect("it ends when told to");
