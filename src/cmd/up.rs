@@ -12,6 +12,7 @@ use super::runtime::serve;
 use super::settings::{BadSettings, Resolver, table as t, with_settings};
 use super::{Failure, controller};
 use crate::bus::{Bus, DesiredChange, DesiredStore, LocalBus};
+use crate::controller::FirstThreshold;
 use crate::monitor::agent;
 use crate::store::ControllerDb;
 
@@ -55,7 +56,8 @@ async fn up(agent: AgentConfig, door: ControllerConfig, shutdown: CancellationTo
     let desired = db.load_desired().await.map_err(|error| Failure::Failed(error.to_string()))?;
     let bus: Arc<dyn Bus> = Arc::new(LocalBus::new(desired, Stored(db.clone())));
     let name = agent.hostname.clone().unwrap_or_else(controller::machine_name);
-    let serving = controller::start(door, name, bus.clone(), db, listener, shutdown.clone());
+    let serving =
+        controller::start(door, FirstThreshold::Shared, name, bus.clone(), db, listener, shutdown.clone());
     // Beside the controller, not before it: an engine that is down keeps the host's name, not the answers.
     let watching = async {
         let Some(host) = Host::open(agent, &shutdown).await? else { return Ok(()) };

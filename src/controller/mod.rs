@@ -31,7 +31,7 @@ use desired::DesiredParts;
 use fleet::{FleetParts, HostSnapshot};
 use history::History;
 
-pub use config::{ControllerConfig, InsecureHttp, InsecureListen};
+pub use config::{ControllerConfig, FirstThreshold, InsecureHttp, InsecureListen};
 pub use fleet::Presence;
 pub use http::{
     Accepted, Agent, Container, ContainerDetails, DesiredNotice, FreezeEntry, Host, HostContainers,
@@ -126,6 +126,7 @@ impl Controller {
             updates: updates.clone(),
             clock,
             default_threshold: config.default_threshold,
+            first_threshold: config.first_threshold,
         };
         let (desired, desired_task) = desired::desired(parts, shutdown.clone());
         let ingest = ingest::ingest(bus.clone(), history.clone(), counters.clone(), shutdown.clone());
