@@ -12,7 +12,7 @@ use super::config::{self, ControllerConfig, LogConfig, NatsConfig};
 use super::runtime::serve;
 use super::settings::{BadSettings, Resolver, table as t, with_settings};
 use crate::bus::{Bus, NatsBus, Role};
-use crate::controller::{self, Controller, InsecureHttp, TlsFiles};
+use crate::controller::{self, Controller, FirstThreshold, InsecureHttp, TlsFiles};
 use crate::model::HostName;
 use crate::store::ControllerDb;
 
@@ -21,6 +21,8 @@ use crate::store::ControllerDb;
 pub struct Config {
     /// The controller itself.
     pub controller: ControllerConfig,
+    /// What becomes of its threshold where none is stored.
+    pub first_threshold: FirstThreshold,
     /// Its bus.
     pub nats: NatsConfig,
     /// Its log.
@@ -40,6 +42,7 @@ pub fn command() -> clap::Command {
 pub fn config(mut r: Resolver) -> Result<Config, BadSettings> {
     let config = Config {
         controller: config::controller(&mut r),
+        first_threshold: FirstThreshold::Stored { given: r.is_given(&t::THRESHOLD) },
         nats: config::nats(&mut r),
         log: config::log(&mut r),
     };
@@ -48,13 +51,13 @@ pub fn config(mut r: Resolver) -> Result<Config, BadSettings> {
 
 /// Runs it until it is told to end.
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
-    let Config { controller, nats, log } = config(Resolver::new(matches))?;
+    let Config { controller, first_threshold, nats, log } = config(Resolver::new(matches))?;
     serve(&log, |shutdown| async move {
         let bus = NatsBus::connect(nats.options(Role::Controller)).await;
         let bus = Arc::new(bus.map_err(|error| Failure::Usage(error.to_string()))?);
         let db = open(&controller)?;
         let listener = listen(&controller).await?;
-        start(controller, machine_name(), bus, db, listener, shutdown).await
+        start(controller, first_threshold, machine_name(), bus, db, listener, shutdown).await
     })
 }
 
@@ -71,6 +74,7 @@ pub(super) async fn listen(config: &ControllerConfig) -> Result<TcpListener, Fai
 /// Serves until `shutdown`; `name` is whom events about no host in particular come from.
 pub(super) async fn start(
     config: ControllerConfig,
+    first_threshold: FirstThreshold,
     name: HostName,
     bus: Arc<dyn Bus>,
     db: ControllerDb,
@@ -81,6 +85,7 @@ pub(super) async fn start(
     let config = controller::ControllerConfig {
         name,
         default_threshold: config.threshold,
+        first_threshold,
         response_window: config.response_window,
         allowed_hosts: config.allowed_hosts,
         tls: config.tls.map(|files| TlsFiles { cert: files.cert, key: files.key }),
@@ -105,7 +110,7 @@ pub(super) async fn start(
 }
 
 /// This machine's own name.
-fn machine_name() -> HostName {
+pub(super) fn machine_name() -> HostName {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     HostName::new(name.trim()).unwrap_or_else(|_| HostName::new("controller").expect("a valid name"))
 }

@@ -12,6 +12,7 @@ use super::runtime::serve;
 use super::settings::{BadSettings, Resolver, table as t, with_settings};
 use super::{Failure, controller};
 use crate::bus::{Bus, DesiredChange, DesiredStore, LocalBus};
+use crate::controller::FirstThreshold;
 use crate::monitor::agent;
 use crate::store::ControllerDb;
 
@@ -52,13 +53,15 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
 async fn up(agent: AgentConfig, door: ControllerConfig, shutdown: CancellationToken) -> Result<(), Failure> {
     let db = controller::open(&door)?;
     let listener = controller::listen(&door).await?;
-    let Some(host) = Host::open(agent, &shutdown).await? else { return Ok(()) };
     let desired = db.load_desired().await.map_err(|error| Failure::Failed(error.to_string()))?;
     let bus: Arc<dyn Bus> = Arc::new(LocalBus::new(desired, Stored(db.clone())));
-    let name = host.name.clone();
-    let (settings, parts) = host.agent(bus.clone(), &[]);
-    let serving = controller::start(door, name, bus, db, listener, shutdown.clone());
+    let name = agent.hostname.clone().unwrap_or_else(controller::machine_name);
+    let serving =
+        controller::start(door, FirstThreshold::Shared, name, bus.clone(), db, listener, shutdown.clone());
+    // Beside the controller, not before it: an engine that is down keeps the host's name, not the answers.
     let watching = async {
+        let Some(host) = Host::open(agent, &shutdown).await? else { return Ok(()) };
+        let (settings, parts) = host.agent(bus, &[]);
         agent::run(settings, parts, shutdown.clone())
             .await
             .map_err(|error| Failure::Failed(error.to_string()))

@@ -16,6 +16,18 @@ pub enum InsecureHttp {
     Allowed,
 }
 
+/// What becomes of the configured threshold where none is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstThreshold {
+    /// Nothing: the only agent was given the same (`up`).
+    Shared,
+    /// It is stored once the desired state was read, so that every agent of the fleet keeps to it.
+    Stored {
+        /// Whether someone gave it, and is told when another is stored already.
+        given: bool,
+    },
+}
+
 /// What the controller is told.
 #[derive(Debug, Clone)]
 pub struct ControllerConfig {
@@ -23,6 +35,8 @@ pub struct ControllerConfig {
     pub name: HostName,
     /// The fleet's threshold until one is stored.
     pub default_threshold: Threshold,
+    /// What becomes of it where none is stored.
+    pub first_threshold: FirstThreshold,
     /// How long a list waits for the hosts' answers.
     pub response_window: Duration,
     /// Names that this server answers to besides loopback ones and its own address.
@@ -36,11 +50,12 @@ pub struct ControllerConfig {
 }
 
 impl ControllerConfig {
-    /// The defaults: threshold 50 %, lists wait 4 s, plain HTTP on this machine only.
+    /// The defaults: threshold 50 %, not stored, lists wait 4 s, plain HTTP on this machine only.
     pub fn new(name: HostName, data_dir: PathBuf) -> Self {
         Self {
             name,
             default_threshold: Threshold::default(),
+            first_threshold: FirstThreshold::Shared,
             response_window: Duration::from_secs(4),
             allowed_hosts: Vec::new(),
             tls: None,

@@ -34,7 +34,7 @@ macro_rules! counters {
 counters! {
     Reports = "dockhealth_reports_total", "Host reports taken in, pushed and asked for.";
     ReportsRefused = "dockhealth_reports_refused_total",
-        "Host reports refused: unreadable, for another host, or too many hosts.";
+        "Host reports refused: unreadable, for another host, answered before pushed, or too many hosts.";
     ListRounds = "dockhealth_list_rounds_total", "Rounds of asking every agent for its report.";
     ListMissing = "dockhealth_list_missing_total", "Hosts that did not answer such a round in time.";
     Batches = "dockhealth_outbox_batches_total", "Outbox batches stored and acknowledged.";

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Update;
 use super::clock::Clock;
+use super::config::FirstThreshold;
 use super::history::History;
 use crate::bus::{Bus, BusError, BusStatus, DesiredChange, DesiredUpdate};
 use crate::model::{
@@ -257,6 +258,7 @@ pub(crate) struct DesiredParts {
     pub(crate) updates: broadcast::Sender<Update>,
     pub(crate) clock: Clock,
     pub(crate) default_threshold: Threshold,
+    pub(crate) first_threshold: FirstThreshold,
 }
 
 /// Makes the handle and the owner's task, which ends with `shutdown`.
@@ -322,6 +324,9 @@ impl Owner {
             } else {
                 self.keep_copy().await;
             }
+            if self.parts.copy == self.known.state {
+                self.settle_threshold().await;
+            }
             self.publish.send_replace(Some(Arc::new(self.known.state.clone())));
         }
     }
@@ -339,6 +344,29 @@ impl Owner {
                 Err(error) => tracing::error!(%error, "an entry could not be written again"),
             }
         }
+    }
+
+    /// Stores the configured threshold where none is. What cannot be stored is tried again when the bucket is next told.
+    async fn settle_threshold(&mut self) {
+        let FirstThreshold::Stored { given } = self.parts.first_threshold else { return };
+        let configured = self.parts.default_threshold;
+        match self.known.state.threshold {
+            Some(stored) if given && stored != configured => tracing::warn!(
+                "--threshold {configured} does not hold: {stored} is stored; PUT /api/v1/threshold changes it"
+            ),
+            Some(_) => {}
+            None => {
+                let change = DesiredChange::Threshold(Some(configured));
+                if let Err(error) = self.put(change.clone()).await {
+                    tracing::error!(%error, "the threshold {configured} could not be stored");
+                    return;
+                }
+                tracing::info!("no threshold was stored; {configured} is from now on");
+                self.known.wrote(change);
+                self.keep_copy().await;
+            }
+        }
+        self.parts.first_threshold = FirstThreshold::Shared;
     }
 
     /// Brings the copy up to what is known.
@@ -456,17 +484,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let db = ControllerDb::open(dir.path()).unwrap();
         db.put_desired(monitored("a/web", true)).await.unwrap();
-        let copy = db.load_desired().await.unwrap();
         let bus = Arc::new(LocalBus::new(DesiredState::default(), Nowhere));
-        let parts = DesiredParts {
-            bus: bus.clone(),
-            copy,
-            history: History::new(db.clone(), Arc::default(), "c".parse().unwrap()),
-            db,
-            updates: broadcast::Sender::new(8),
-            clock: Clock::start(),
-            default_threshold: Threshold::default(),
-        };
+        let parts = parts(bus.clone(), db).await;
         let shutdown = CancellationToken::new();
         let (_handle, task) = desired(parts, shutdown.clone());
         let task = tokio::spawn(task);
@@ -481,6 +500,63 @@ mod tests {
         filled.await.unwrap();
         shutdown.cancel();
         task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_configured_threshold_is_stored_in_a_fleet_that_has_none() {
+        let percent = |value| Some(Threshold::new(value).unwrap());
+        let stored = FirstThreshold::Stored { given: true };
+        for (first, there, then) in [
+            (stored, None, percent(20.0)),
+            (stored, percent(70.0), percent(70.0)),
+            (FirstThreshold::Shared, None, None),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let db = ControllerDb::open(dir.path()).unwrap();
+            // What a lost bucket had comes before what is configured.
+            if there.is_some() {
+                db.put_desired(DesiredChange::Threshold(there)).await.unwrap();
+            }
+            let bus = Arc::new(LocalBus::new(DesiredState::default(), Nowhere));
+            let parts = DesiredParts {
+                default_threshold: Threshold::new(20.0).unwrap(),
+                first_threshold: first,
+                ..parts(bus.clone(), db.clone()).await
+            };
+            let shutdown = CancellationToken::new();
+            let (mut handle, task) = desired(parts, shutdown.clone());
+            let task = tokio::spawn(task);
+            let read = handle.state.wait_for(Option::is_some);
+            let read = tokio::time::timeout(Duration::from_secs(20), read).await.unwrap().unwrap().clone();
+            assert_eq!(read.unwrap().threshold, then, "{first:?} {there:?}");
+            let mut watched = bus.watch_desired().await.unwrap();
+            let mut in_bus = None;
+            while let Some(update) = watched.next().await {
+                match update {
+                    DesiredUpdate::Change(DesiredChange::Threshold(threshold)) => in_bus = threshold,
+                    DesiredUpdate::Synced => break,
+                    _ => {}
+                }
+            }
+            assert_eq!(in_bus, then, "{first:?} {there:?}");
+            assert_eq!(db.load_desired().await.unwrap().threshold, then, "{first:?} {there:?}");
+            shutdown.cancel();
+            task.await.unwrap();
+        }
+    }
+
+    /// A controller with the database's copy, on `bus`.
+    async fn parts(bus: Arc<LocalBus>, db: ControllerDb) -> DesiredParts {
+        DesiredParts {
+            bus,
+            copy: db.load_desired().await.unwrap(),
+            history: History::new(db.clone(), Arc::default(), "c".parse().unwrap()),
+            db,
+            updates: broadcast::Sender::new(8),
+            clock: Clock::start(),
+            default_threshold: Threshold::default(),
+            first_threshold: FirstThreshold::Shared,
+        }
     }
 
     /// A bus that forgets.

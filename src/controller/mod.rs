@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,7 +31,7 @@ use desired::DesiredParts;
 use fleet::{FleetParts, HostSnapshot};
 use history::History;
 
-pub use config::{ControllerConfig, InsecureHttp, InsecureListen};
+pub use config::{ControllerConfig, FirstThreshold, InsecureHttp, InsecureListen};
 pub use fleet::Presence;
 pub use http::{
     Accepted, Agent, Container, ContainerDetails, DesiredNotice, FreezeEntry, Host, HostContainers,
@@ -126,6 +126,7 @@ impl Controller {
             updates: updates.clone(),
             clock,
             default_threshold: config.default_threshold,
+            first_threshold: config.first_threshold,
         };
         let (desired, desired_task) = desired::desired(parts, shutdown.clone());
         let ingest = ingest::ingest(bus.clone(), history.clone(), counters.clone(), shutdown.clone());
@@ -140,6 +141,7 @@ impl Controller {
             clock,
             allowed_hosts: config.allowed_hosts,
             streams: http::Api::stream_permits(),
+            revoked: watch::Sender::new(()),
             shutdown: shutdown.clone(),
         });
         let gate = http::Gate { listener, tls: tls.clone(), shutdown: shutdown.clone() };

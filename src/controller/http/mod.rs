@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use warp::reply::Response;
 
@@ -68,6 +68,8 @@ pub(crate) struct Api {
     pub(crate) clock: Clock,
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) streams: Arc<Semaphore>,
+    /// Told when a token was revoked.
+    pub(crate) revoked: watch::Sender<()>,
     pub(crate) shutdown: CancellationToken,
 }
 

@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 
 use super::problem::{Problem, quoted};
-use crate::model::{ContainerKey, HostName};
+use crate::model::{ContainerKey, HostName, TokenId};
 
 /// The longest body that is read, bytes.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
@@ -55,6 +55,8 @@ pub(crate) struct Request {
     pub(crate) body: Bytes,
     /// Who asks: the name of the token, or the address.
     pub(crate) caller: String,
+    /// The token it showed; `None`: it needed none.
+    pub(crate) token: Option<TokenId>,
 }
 
 impl Request {

@@ -135,14 +135,14 @@ where
     let shown = shown(&raw.headers, &api.db).await?;
     let origin = if door::is_local(&raw.headers, link) { Origin::Local } else { Origin::Remote };
     admit(route.access, &shown, origin)?;
-    let caller = match shown {
-        Shown::Token(token) => token.name,
-        Shown::Nothing | Shown::Unknown => link.peer.ip().to_string(),
+    let (caller, token) = match shown {
+        Shown::Token(token) => (token.name, Some(token.id)),
+        Shown::Nothing | Shown::Unknown => (link.peer.ip().to_string(), None),
     };
     let query = Query::parse(uri.query().unwrap_or_default(), route.query)?;
     let takes_body = matches!(route.method, Method::PUT | Method::POST);
     let body = if takes_body { read_body(body).await? } else { Bytes::new() };
-    (route.handler)(api, Request { headers: raw.headers, path, query, body, caller }).await
+    (route.handler)(api, Request { headers: raw.headers, path, query, body, caller, token }).await
 }
 
 /// The route for `method` on `path`, with the values of its placeholders.

@@ -20,7 +20,7 @@ use super::request::Request;
 use super::{Answer, Api};
 use crate::controller::Update;
 use crate::controller::counters::Counter;
-use crate::model::Event;
+use crate::model::{Event, TokenId};
 use crate::store::{EventOrder, EventQuery, StoreError};
 
 /// How much one client may be behind before its own task waits for it.
@@ -60,7 +60,7 @@ impl Topic {
 ///
 /// Server-sent events named `event` (an Event, with `id` = its `seq`), `containers` (HostContainers), `host` (Host),
 /// `desired` (DesiredNotice) and `lagged` (`{"missed": n}`: read anew what you follow besides events). A client that
-/// comes back with `Last-Event-ID` gets every event since.
+/// comes back with `Last-Event-ID` gets every event since. The stream of a token ends when the token is revoked.
 #[utoipa::path(
     get, path = "/api/v1/stream", tag = "history",
     params(
@@ -93,11 +93,19 @@ pub(super) async fn stream(api: Arc<Api>, request: Request) -> Answer {
         None => newest,
     };
     let (out, told) = mpsc::channel(BUFFER);
+    let token = request.token;
     let follower = Follower { api, topics, cursor, updates, grew, out };
     tokio::spawn(async move {
         let shutdown = follower.api.shutdown.clone();
-        // Ends at once with the controller, and with the client.
-        shutdown.run_until_cancelled(follower.run()).await;
+        // Ends at once with the controller, with the client, and with what let the client in.
+        let revoked = revoked(follower.api.clone(), token);
+        let told = async {
+            tokio::select! {
+                () = follower.run() => {}
+                () = revoked => {}
+            }
+        };
+        shutdown.run_until_cancelled(told).await;
         drop(permit);
     });
     let told = warp::sse::keep_alive().interval(KEEP_ALIVE).stream(ReceiverStream::new(told));
@@ -107,6 +115,20 @@ pub(super) async fn stream(api: Arc<Api>, request: Request) -> Answer {
 async fn newest(api: &Api) -> Result<u64, StoreError> {
     let query = EventQuery { order: EventOrder::NewestFirst, limit: 1, ..EventQuery::default() };
     Ok(api.db.events(query).await?.first().map_or(0, |event| event.seq))
+}
+
+/// Returns when `token` holds no more. What the store cannot tell counts as revoked: the client comes back and is
+/// asked anew.
+async fn revoked(api: Arc<Api>, token: Option<TokenId>) {
+    let Some(token) = token else { return std::future::pending().await };
+    let mut changes = api.revoked.subscribe();
+    let mut times = tokio::time::interval(KEEP_ALIVE);
+    while api.db.has_token(token).await.unwrap_or(false) {
+        tokio::select! {
+            _ = times.tick() => {}
+            _ = changes.changed() => {}
+        }
+    }
 }
 
 /// The client has gone, or the store failed: the stream ends, and the client comes back.

@@ -9,7 +9,7 @@ use super::dto::{NewToken, Token, TokenRequest};
 use super::problem::{Problem, quoted};
 use super::request::Request;
 use super::{Answer, Api, json, no_content};
-use crate::model::{Actor, EventDraft, EventKind, Scope, TokenId};
+use crate::model::{Actor, EventDraft, EventKind, TokenId};
 
 /// The longest name of a token, characters.
 const LONGEST_NAME: usize = 64;
@@ -65,15 +65,8 @@ pub(super) async fn revoke(api: Arc<Api>, request: Request) -> Answer {
     let unknown =
         || Problem::not_found(format!("there is no token {}; GET /api/v1/tokens lists them", quoted(text)));
     let id: TokenId = text.parse().map_err(|_| unknown())?;
-    let tokens = api.db.tokens().await?;
-    let token = tokens.iter().find(|token| token.id == id).ok_or_else(unknown)?;
-    if token.scope == Scope::Write && tokens.iter().filter(|t| t.scope == Scope::Write).count() == 1 {
-        let detail = "this is the last token that may write: make another first";
-        return Err(Problem::new(StatusCode::CONFLICT, detail));
-    }
-    if !api.db.revoke_token(id).await? {
-        return Err(unknown());
-    }
+    let token = api.db.revoke_token(id).await?.ok_or_else(unknown)?;
+    api.revoked.send_replace(());
     record(&api, format!("token {:?} was revoked (by {})", token.name, request.caller)).await;
     Ok(no_content())
 }

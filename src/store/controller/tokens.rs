@@ -50,10 +50,21 @@ impl ControllerDb {
         self.db.write(move |tx| add(tx, name, scope, created, &sha256)).await
     }
 
-    /// Removes a token; says whether there was one.
-    pub async fn revoke_token(&self, id: TokenId) -> Result<bool, StoreError> {
+    /// Removes a token and gives what it was; `None` when there is none of this id.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when it is the last that may write.
+    pub async fn revoke_token(&self, id: TokenId) -> Result<Option<TokenRow>, StoreError> {
+        self.db.write(move |tx| revoke(tx, id)).await
+    }
+
+    /// Whether there is a token of this id.
+    pub async fn has_token(&self, id: TokenId) -> Result<bool, StoreError> {
         self.db
-            .write(move |tx| Ok(tx.execute("DELETE FROM tokens WHERE id = ?1", [rows::int(id.0)])? > 0))
+            .read(move |conn| {
+                let mut one = conn.prepare_cached("SELECT 1 FROM tokens WHERE id = ?1")?;
+                Ok(one.exists([rows::int(id.0)])?)
+            })
             .await
     }
 
@@ -91,6 +102,18 @@ fn add(
     Ok(TokenRow { id, name, scope, created })
 }
 
+fn revoke(conn: &Connection, id: TokenId) -> Result<Option<TokenRow>, Fault> {
+    let one = format!("SELECT {COLUMNS} FROM tokens WHERE id = ?1");
+    let Some(found) = conn.query_row(&one, [rows::int(id.0)], token).optional()? else { return Ok(None) };
+    let of_scope = "SELECT count(*) FROM tokens WHERE scope = ?1";
+    let writers = conn.query_row(of_scope, [rows::json(&Scope::Write)], |row| rows::count(row, 0))?;
+    if found.scope == Scope::Write && writers == 1 {
+        return Err(Fault::Refused("this is the last token that may write: make another first".to_owned()));
+    }
+    conn.execute("DELETE FROM tokens WHERE id = ?1", [rows::int(id.0)])?;
+    Ok(Some(found))
+}
+
 fn token(row: &Row<'_>) -> Result<TokenRow> {
     Ok(TokenRow {
         id: TokenId(rows::count(row, 0)?),
@@ -115,12 +138,28 @@ mod tests {
             let twice = db.add_token("again".into(), Scope::Write, [2; 32]).await;
             assert!(matches!(twice, Err(StoreError::Refused(_))));
             assert_eq!(db.token_by_hash([2; 32]).await.unwrap(), Some(second.clone()));
-            assert!(db.revoke_token(second.id).await.unwrap());
-            assert!(!db.revoke_token(second.id).await.unwrap());
+            assert!(db.has_token(second.id).await.unwrap());
+            assert_eq!(db.revoke_token(second.id).await.unwrap(), Some(second.clone()));
+            assert_eq!(db.revoke_token(second.id).await.unwrap(), None);
+            assert!(!db.has_token(second.id).await.unwrap());
             assert_eq!(db.token_by_hash([2; 32]).await.unwrap(), None);
             let third = db.add_token("third".into(), Scope::Read, [3; 32]).await.unwrap();
             assert!(third.id > second.id);
             assert_eq!(db.tokens().await.unwrap(), [first, third]);
+        });
+    }
+
+    #[test]
+    fn one_token_that_may_write_is_left_whoever_revokes_at_once() {
+        fixture::block_on(async {
+            let dir = Dir::new();
+            let db = ControllerDb::open(dir.path()).unwrap();
+            db.add_token("reader".into(), Scope::Read, [0; 32]).await.unwrap();
+            let one = db.add_token("one".into(), Scope::Write, [1; 32]).await.unwrap();
+            let two = db.add_token("two".into(), Scope::Write, [2; 32]).await.unwrap();
+            let both = tokio::join!(db.revoke_token(one.id), db.revoke_token(two.id));
+            assert!(matches!(both, (Ok(Some(_)), Err(StoreError::Refused(_)))), "{both:?}");
+            assert!(db.has_token(two.id).await.unwrap());
         });
     }
 }

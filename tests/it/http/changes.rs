@@ -1,9 +1,10 @@
 //! What is changed: the list, thresholds, maintenance, freezes, commands, tokens.
 
 use dockhealth::bus::{AgentCommand, AgentReply, CommandError};
-use dockhealth::model::{ContainerKey, FreezeScope, Threshold, Timestamp};
+use dockhealth::controller::mint_token;
+use dockhealth::model::{ContainerKey, FreezeScope, Scope, Threshold, Timestamp};
 
-use super::client::Ask;
+use super::client::{Ask, SseReader};
 use super::world::{Lists, ScriptedAgent, World, container, host, report};
 
 fn key(name: &str) -> ContainerKey {
@@ -158,6 +159,22 @@ async fn a_live_host_is_not_forgotten() {
     let _a = ScriptedAgent::start(&world, report("a", Vec::new())).await;
     assert!(world.call("DELETE", "/api/v1/hosts/a", "").await.problem(409).contains("stop its agent"));
     world.call("DELETE", "/api/v1/hosts/b", "").await.problem(404);
+}
+
+#[tokio::test]
+async fn the_stream_of_a_token_ends_when_it_is_revoked() {
+    let world = World::new().await;
+    let (token, secret) = mint_token(&world.db, "follower", Scope::Read).await.unwrap();
+    let (other, _) = mint_token(&world.db, "other", Scope::Read).await.unwrap();
+    let ask = Ask::new("GET", "/api/v1/stream?topics=desired").token(&secret);
+    let mut stream = SseReader::open(world.address, ask).await;
+    world.call("DELETE", &format!("/api/v1/tokens/{}", other.id), "").await.expect(204);
+    world.call("PUT", "/api/v1/threshold", "20").await.expect(204);
+    assert_eq!(stream.next().await.unwrap().event, "desired", "another's end is not its own");
+    let start = std::time::Instant::now();
+    world.call("DELETE", &format!("/api/v1/tokens/{}", token.id), "").await.expect(204);
+    assert_eq!(stream.next().await, None);
+    assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use dockhealth::controller::{Controller, ControllerConfig, InsecureHttp, StartEr
 use dockhealth::model::Scope;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Answer, Ask};
-use super::world::{ScriptedAgent, World, container, report};
+use super::world::{ScriptedAgent, World, container, eventually, report};
 
 /// Every documented operation, with `a` for each placeholder.
 async fn operations(world: &World) -> Vec<(&'static str, String)> {
@@ -69,6 +69,33 @@ async fn every_operation_asks_for_the_right_token() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn up_answers_while_it_waits_for_the_engine() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut up = tokio::process::Command::new(crate::support::DOCKHEALTH);
+    up.arg("up").args(["--docker-host", "unix:///nonexistent.sock", "--listen", "127.0.0.1:0"]);
+    up.env_clear().env("DOCKHEALTH_DATA_DIR", dir.path()).env("DOCKHEALTH_CONFIG", "/dev/null");
+    let mut up = up.stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut log = tokio::io::BufReader::new(up.stderr.take().unwrap()).lines();
+    let (mut address, mut waits) = (None, false);
+    let begun = async {
+        while address.is_none() || !waits {
+            let line = log.next_line().await.unwrap().expect("it goes on");
+            waits |= line.contains("waiting for the engine");
+            let told = line.split_once("listening on http://").map(|(_, told)| told.trim().parse().unwrap());
+            address = address.or(told);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), begun).await.expect("it listens and waits");
+    let get = |path| Ask::new("GET", path).send(address.unwrap());
+    get("/healthz").await.expect(200);
+    eventually("it is ready", async || (get("/readyz").await.status == 200).then_some(())).await;
+    let pid = up.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let ended = tokio::time::timeout(Duration::from_secs(20), up.wait()).await.expect("it ends when told to");
+    assert!(ended.unwrap().success());
 }
 
 #[tokio::test]
