@@ -1,7 +1,7 @@
 //! Follows the engine: subscribe, list, then every change as it happens, and a full list now and then. One task asks
 //! for facts, one request after the other, so that what the owner sees is never older than what it saw before.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -27,8 +27,8 @@ const RETRY_LAST: Duration = Duration::from_secs(2);
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 /// How long one container's facts may keep other containers waiting.
 const LOOK_WITHIN: Duration = Duration::from_secs(3);
-/// Between two rounds of looking at containers that could not be looked at.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// Between two looks at containers that could not be looked at before.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// The engine has told all of the time before when it is silent for so long; and how much is waited for at most.
 const SILENCE: Duration = Duration::from_millis(100);
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
@@ -74,7 +74,7 @@ pub(super) fn spawn(
             keeper,
             requests,
             last_event,
-            unseen: BTreeMap::new(),
+            unseen: VecDeque::new(),
         };
         tokio::select! {
             () = watcher.run() => {}
@@ -96,7 +96,7 @@ struct Watcher {
     /// The newest event seen: after a reconnect the engine tells what came since.
     last_event: Option<Timestamp>,
     /// Containers to look at again, and what is to be told once that was done.
-    unseen: BTreeMap<ContainerId, Option<Input>>,
+    unseen: VecDeque<(ContainerId, Option<Input>)>,
 }
 
 /// Why following the engine stopped.
@@ -143,7 +143,7 @@ impl Watcher {
             tokio::select! {
                 () = &mut deadline => return,
                 Some(Refresh { id, then }) = self.requests.recv() => match then {
-                    Input::Looked(_) => drop(self.unseen.insert(id, Some(then))),
+                    Input::Looked(_) => self.look_later(id, Some(then)),
                     then => drop(self.inbox.send(Message::Input(then)).await),
                 },
             }
@@ -192,7 +192,8 @@ impl Watcher {
                 Some(request) = self.requests.recv() => {
                     self.look(source.as_ref(), request.id, Some(request.then)).await?;
                 }
-                _ = again.tick() => for (id, then) in std::mem::take(&mut self.unseen) {
+                // One at a time: several that hang must not keep the others waiting.
+                _ = again.tick() => if let Some((id, then)) = self.unseen.pop_front() {
                     self.look(source.as_ref(), id, then).await?;
                 },
                 _ = reconcile.tick() => {
@@ -276,19 +277,24 @@ impl Watcher {
                 Err(error) => error,
             };
         let late = matches!(error, EngineError::TimedOut(..));
-        if !self.unseen.contains_key(&id) {
-            tracing::warn!(container = id.short(), %error, "a container cannot be inspected");
-        }
+        tracing::warn!(container = id.short(), %error, "a container cannot be inspected");
         match then {
-            Some(looked @ Input::Looked(_)) => drop(self.unseen.insert(id, Some(looked))),
+            Some(looked @ Input::Looked(_)) => self.look_later(id, Some(looked)),
             other => {
                 if late {
-                    self.unseen.entry(id).or_insert(None);
+                    self.look_later(id, None);
                 }
                 self.tell_if_any(other).await?;
             }
         }
         if matches!(error, EngineError::Unreachable(_)) { Err(error.into()) } else { Ok(()) }
+    }
+
+    fn look_later(&mut self, id: ContainerId, then: Option<Input>) {
+        match self.unseen.iter_mut().find(|(unseen, _)| *unseen == id) {
+            Some((_, waiting)) => *waiting = then.or(waiting.take()),
+            None => self.unseen.push_back((id, then)),
+        }
     }
 
     async fn tell_if_any(&self, input: Option<Input>) -> Result<(), Stop> {
