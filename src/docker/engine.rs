@@ -4,7 +4,9 @@
 //! refused by some. The docker-api crate makes those calls whose answers it reads right on all of them; the rest goes
 //! through [`raw`], each with its reason.
 
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -42,6 +44,8 @@ const INSPECTS: usize = 8;
 pub struct Engine {
     address: EngineAddress,
     docker: Docker,
+    /// What each container was when it was last read: what a list says of one that does not answer in time.
+    last_read: Arc<Mutex<HashMap<ContainerId, ContainerFacts>>>,
 }
 
 impl Engine {
@@ -49,7 +53,7 @@ impl Engine {
     pub fn connect(address: &EngineAddress) -> Result<Self, AddressError> {
         let docker = Docker::new(address.to_string())
             .map_err(|_| AddressError::Malformed(clean(&address.to_string(), 120)))?;
-        Ok(Self { address: address.clone(), docker })
+        Ok(Self { address: address.clone(), docker, last_read: Arc::default() })
     }
 
     /// Where it listens.
@@ -143,11 +147,24 @@ impl Engine {
         Ok(stop.saturating_add(CHANGE))
     }
 
+    fn last_read(&self) -> MutexGuard<'_, HashMap<ContainerId, ContainerFacts>> {
+        self.last_read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One that does not answer in time is told as it was last: to leave it out would say that it is gone, and to fail
+    /// would hide all others for as long as it hangs.
     async fn inspect_or_leave_out(&self, id: String) -> Result<Option<ContainerFacts>, EngineError> {
         match self.inspect(&id).await {
             Ok(facts) => Ok(Some(facts)),
             Err(EngineError::NoSuchContainer(_)) => Ok(None),
             Err(error @ EngineError::Unreachable(_)) => Err(error),
+            Err(error @ EngineError::TimedOut(..)) => {
+                let known =
+                    ContainerId::new(id.as_str()).ok().and_then(|id| self.last_read().get(&id).cloned());
+                let known_before = known.is_some();
+                tracing::warn!(id = clean(&id, 64), %error, known_before, "a container does not answer");
+                Ok(known)
+            }
             Err(error) => {
                 tracing::warn!(id = clean(&id, 64), %error, "a container cannot be read and is left out");
                 Ok(None)
@@ -168,6 +185,8 @@ impl ContainerSource for Engine {
             let containers = self.docker.containers();
             let options = ContainerListOpts::builder().all(true).build();
             let found = call(READ, "list", containers.list(&options)).await?;
+            let ids: HashSet<&str> = found.iter().filter_map(|container| container.id.as_deref()).collect();
+            self.last_read().retain(|id, _| ids.contains(id.as_str()));
             stream::iter(found.into_iter().filter_map(|container| container.id))
                 .map(|id| self.inspect_or_leave_out(id))
                 .buffered(INSPECTS)
@@ -181,7 +200,9 @@ impl ContainerSource for Engine {
     }
 
     async fn inspect(&self, id: &str) -> Result<ContainerFacts, EngineError> {
-        convert::facts(&self.inspect_raw(id).await?)
+        let facts = convert::facts(&self.inspect_raw(id).await?)?;
+        self.last_read().insert(facts.id.clone(), facts.clone());
+        Ok(facts)
     }
 
     /// Raw: the crate's stream begins only when it is first polled, knows whole seconds, and ends at the first event

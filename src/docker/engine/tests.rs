@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
@@ -7,6 +9,9 @@ use super::*;
 const GOOD: &str = "aaaaaaaaaaaaaaaa";
 const VANISHED: &str = "bbbbbbbbbbbbbbbb";
 const BROKEN: &str = "cccccccccccccccc";
+
+/// The status of an answer that never comes.
+const SILENT: u16 = 0;
 
 /// An engine that answers each request by its path; closes without a word where that gives `None`.
 async fn scripted(answer: fn(&str) -> Option<(u16, Value)>) -> Engine {
@@ -21,6 +26,9 @@ async fn scripted(answer: fn(&str) -> Option<(u16, Value)>) -> Engine {
                 let text = String::from_utf8_lossy(&request[..read]);
                 let target = text.split(' ').nth(1).unwrap_or_default();
                 let Some((status, body)) = answer(target) else { return };
+                if status == SILENT {
+                    std::future::pending::<()>().await;
+                }
                 let body = body.to_string();
                 let head = format!(
                     "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
@@ -57,6 +65,23 @@ async fn a_list_fails_when_the_engine_goes_away_meanwhile() {
     let engine = scripted(|target| if target.contains(GOOD) { None } else { one_good(target) }).await;
     let listed = engine.list().await;
     assert!(matches!(listed, Err(EngineError::Unreachable(_))), "{listed:?}");
+}
+
+#[tokio::test]
+async fn a_container_that_hangs_is_told_as_it_was_last() {
+    static HANGS: AtomicBool = AtomicBool::new(false);
+    let engine = scripted(|target| match one_good(target) {
+        Some((200, body)) if HANGS.load(Ordering::SeqCst) => Some((SILENT, body)),
+        other => other,
+    })
+    .await;
+    assert_eq!(engine.list().await.unwrap().len(), 1);
+    HANGS.store(true, Ordering::SeqCst);
+    tokio::time::pause();
+    assert!(matches!(engine.inspect(GOOD).await, Err(EngineError::TimedOut(..))));
+    let told = engine.inspect_or_leave_out(GOOD.to_owned()).await.unwrap();
+    assert_eq!(told.expect("it is not left out").id.as_str(), GOOD);
+    assert_eq!(engine.inspect_or_leave_out(BROKEN.to_owned()).await.unwrap(), None, "it was never read");
 }
 
 #[tokio::test]

@@ -37,7 +37,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::bus::{AgentCommand, AgentReply, Bus, Capability};
 use crate::docker::{AnonymousVolumes, ContainerBuilder, ContainerSource};
-use crate::model::{ActionKind, ActionOutcome, Actor, HostName, Timestamp};
+use crate::model::{
+    ActionKind, ActionOutcome, Actor, EventDraft, EventKind, HostName, JournalEntry, Timestamp,
+};
 use crate::store::{AgentDb, StoreError};
 
 use super::decide::{Attachment, Memory, OwnContainers, Policy};
@@ -132,6 +134,7 @@ pub async fn run(
     let clock = clock::Clock::start();
     let unfinished = parts.db.unfinished().await?;
     let memory = recall(&parts.db, &settings.policy).await?;
+    let interrupted: Vec<_> = unfinished.iter().map(interruption).collect();
     // What was recreated is set right step by step when the engine answers; the rest the engine did, or not.
     let (half_done, cut_off): (Vec<_>, Vec<_>) =
         unfinished.into_iter().partition(|entry| entry.kind == ActionKind::Recreate && entry.step.is_some());
@@ -146,6 +149,9 @@ pub async fn run(
     let asker = Asker { owner: inbox.clone(), db: parts.db.clone() };
     let (keeper, outbox_grew) = keeper::spawn(&tracker, &parts.db, &settings.host);
 
+    for draft in interrupted {
+        keeper.keep(keeper::Keep::Event(draft.stamp(&settings.host, Timestamp::now())));
+    }
     outbox::spawn(&tracker, &parts, &settings.host, outbox_grew, &shutdown);
     let refresher = watcher::spawn(&tracker, &parts, half_done, inbox.clone(), keeper.clone(), &shutdown);
     desired::spawn(&tracker, &parts.bus, desired.clone(), inbox.clone(), keeper.clone(), &shutdown);
@@ -167,6 +173,17 @@ pub async fn run(
         tracing::warn!("an action was still under way; the journal has it for the next start");
     }
     Ok(())
+}
+
+/// What the history says of an action that an agent before did not live to tell the end of.
+fn interruption(entry: &JournalEntry) -> EventDraft {
+    let text = format!(
+        "The agent ended during the {} of {}; what became of it is judged anew.",
+        entry.kind, entry.container
+    );
+    EventDraft::new(EventKind::ActionFailed, Actor::Agent, text)
+        .about(&entry.container)
+        .with(serde_json::json!({ "op": entry.op }))
 }
 
 /// What the database remembers that decisions need.

@@ -256,6 +256,21 @@ fn an_engine_that_is_away_at_the_start_is_waited_for() {
 }
 
 #[test]
+fn a_container_that_cannot_be_looked_at_is_looked_at_again() {
+    let world = World::new();
+    world.labelled("web");
+    let agent = world.ready_agent();
+    world.wait_health("web", Health::Healthy);
+    let error = EngineError::TimedOut(Duration::from_secs(3), "scripted".to_owned());
+    for _ in 0..2 {
+        world.engine.next(Op::Inspect, Behaviour::Fail(error.clone()));
+    }
+    world.engine.crash("web", 1);
+    wait("it is started", || world.container("web").filter(|c| c.restarts == Some(1)));
+    agent.stop(&world);
+}
+
+#[test]
 fn nobody_is_blamed_while_the_engine_is_away_and_what_went_down_meanwhile_is_started() {
     let world = World::new();
     let web = world.named("web");
@@ -346,6 +361,11 @@ fn restart_cut_in_two(cut: impl Fn(&FakeEngine), after: &[Call]) {
     wait("the journal is whole", || (agent.unfinished(&world) == 0).then_some(()));
     world.two_sweeps();
     assert_eq!(world.engine.changes()[1..], *after);
+    let stored = Arc::new(Mutex::new(Stored::default()));
+    let controller = world.controller(&stored, false);
+    let interrupted = (EventKind::ActionFailed, Some("web".parse().unwrap()));
+    wait("the history tells of it", || stored.lock().unwrap().events.contains(&interrupted).then_some(()));
+    controller.abort();
     agent.stop(&world);
 }
 

@@ -1,11 +1,13 @@
 //! Follows the engine: subscribe, list, then every change as it happens, and a full list now and then. One task asks
 //! for facts, one request after the other, so that what the owner sees is never older than what it saw before.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,6 +25,14 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(2);
 /// How long setting one half-done recreate right may keep the first list waiting.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
+/// How long one container's facts may keep other containers waiting.
+const LOOK_WITHIN: Duration = Duration::from_secs(3);
+/// Between two looks at containers that could not be looked at before.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// The engine has told all of the time before when it is silent for so long; and how much is waited for at most.
+const SILENCE: Duration = Duration::from_millis(100);
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
+const TOLD_AT_ONCE: usize = 10_000;
 /// Requests that wait at most.
 const WAITING: usize = 64;
 
@@ -64,6 +74,7 @@ pub(super) fn spawn(
             keeper,
             requests,
             last_event,
+            unseen: VecDeque::new(),
         };
         tokio::select! {
             () = watcher.run() => {}
@@ -84,6 +95,8 @@ struct Watcher {
     requests: mpsc::Receiver<Refresh>,
     /// The newest event seen: after a reconnect the engine tells what came since.
     last_event: Option<Timestamp>,
+    /// Containers to look at again, and what is to be told once that was done.
+    unseen: VecDeque<(ContainerId, Option<Input>)>,
 }
 
 /// Why following the engine stopped.
@@ -122,16 +135,17 @@ impl Watcher {
         }
     }
 
-    /// Passes on what waits for facts that cannot be had now.
+    /// Passes on what waits for facts that cannot be had now; looks are made up for.
     async fn answer_while_away(&mut self, span: Duration) {
         let deadline = sleep(span);
         tokio::pin!(deadline);
         loop {
             tokio::select! {
                 () = &mut deadline => return,
-                Some(request) = self.requests.recv() => {
-                    let _ = self.inbox.send(Message::Input(request.then)).await;
-                }
+                Some(Refresh { id, then }) = self.requests.recv() => match then {
+                    Input::Looked(_) => self.look_later(id, Some(then)),
+                    then => drop(self.inbox.send(Message::Input(then)).await),
+                },
             }
         }
     }
@@ -147,37 +161,41 @@ impl Watcher {
         let source = self.parts.source.clone();
         let info = source.info().await?;
         let mut events = source.events(self.last_event).await?;
+        let mut told = self.told_so_far(&mut events).await?;
         for op in std::mem::take(&mut self.unfinished) {
             self.settle(op).await;
         }
         let all = source.list().await?;
         let ids = all.iter().map(|facts| facts.id.clone()).collect();
         self.begin_history(&all);
-        // What the engine told of the time before is here by now; what comes later is treated as it comes.
-        let mut signs = Vec::new();
-        while let Some(Some(event)) = events.next().now_or_never() {
-            let event = event?;
-            self.note_time(&event);
-            signs.extend(sign_of(&event));
-        }
+        // Without what was told while the list was made, a stop would look like a crash in it.
+        let meanwhile = self.told_so_far(&mut events).await?;
+        told.extend(meanwhile.iter().cloned());
         self.send(Message::Engine(info)).await?;
         self.tell(Input::EngineBack).await?;
-        self.tell(Input::Listed(all, signs)).await?;
+        self.tell(Input::Listed(all, told.iter().filter_map(sign_of).collect())).await?;
+        for event in meanwhile {
+            self.follow_up(source.as_ref(), event).await?;
+        }
         self.keeper.keep(Keep::Existing(ids));
 
         let mut reconcile = interval_at(Instant::now() + RECONCILE_EVERY, RECONCILE_EVERY);
         reconcile.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut again = interval_at(Instant::now() + LOOK_AGAIN, LOOK_AGAIN);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 event = events.next() => match event {
                     Some(event) => self.take(source.as_ref(), event?).await?,
-                    None => return Err(EngineError::Unreachable("its event stream ended".to_owned()).into()),
+                    None => return Err(event_stream_ended().into()),
                 },
                 Some(request) = self.requests.recv() => {
-                    let seen = self.look(source.as_ref(), &request.id).await;
-                    self.tell(request.then).await?;
-                    seen?;
+                    self.look(source.as_ref(), request.id, Some(request.then)).await?;
                 }
+                // One at a time: several that hang must not keep the others waiting.
+                _ = again.tick() => if let Some((id, then)) = self.unseen.pop_front() {
+                    self.look(source.as_ref(), id, then).await?;
+                },
                 _ = reconcile.tick() => {
                     let all = source.list().await?;
                     self.keeper.keep(Keep::Existing(all.iter().map(|facts| facts.id.clone()).collect()));
@@ -209,23 +227,80 @@ impl Watcher {
         if let Some(sign) = sign_of(&event) {
             self.tell(Input::Told(sign)).await?;
         }
+        self.follow_up(source, event).await
+    }
+
+    /// Tells what the event's container is now.
+    async fn follow_up(&mut self, source: &dyn ContainerSource, event: EngineEvent) -> Result<(), Stop> {
         match event.action {
             ContainerAction::Kill => Ok(()),
             ContainerAction::Destroy => self.tell(Input::Gone(event.id)).await,
-            _ => self.look(source, &event.id).await,
+            _ => self.look(source, event.id, None).await,
         }
     }
 
-    /// Tells the owner a container's present facts.
-    async fn look(&mut self, source: &dyn ContainerSource, id: &ContainerId) -> Result<(), Stop> {
-        match source.inspect(id.as_str()).await {
-            Ok(facts) => self.tell(Input::Seen(Box::new(facts))).await,
-            Err(EngineError::NoSuchContainer(_)) => self.tell(Input::Gone(id.clone())).await,
-            Err(error @ EngineError::Unreachable(_)) => Err(error.into()),
-            Err(error) => {
-                tracing::warn!(container = id.short(), %error, "a container cannot be inspected");
-                Ok(())
+    /// What the engine has told by now: it is through when it is silent for a moment.
+    async fn told_so_far(
+        &mut self,
+        events: &mut BoxStream<'static, Result<EngineEvent, EngineError>>,
+    ) -> Result<Vec<EngineEvent>, Stop> {
+        let (mut told, latest) = (Vec::new(), Instant::now() + TOLD_WITHIN);
+        while told.len() < TOLD_AT_ONCE {
+            let silence = (Instant::now() + SILENCE).min(latest);
+            let Ok(event) = timeout_at(silence, events.next()).await else { break };
+            let event = event.ok_or_else(event_stream_ended)??;
+            self.note_time(&event);
+            told.push(event);
+        }
+        Ok(told)
+    }
+
+    /// Tells the owner a container's present facts, and then `then`. A container that cannot be looked at now is looked
+    /// at again; that it was looked at is told only when it was.
+    async fn look(
+        &mut self,
+        source: &dyn ContainerSource,
+        id: ContainerId,
+        then: Option<Input>,
+    ) -> Result<(), Stop> {
+        let inspected = timeout(LOOK_WITHIN, source.inspect(id.as_str())).await;
+        let error =
+            match inspected.unwrap_or_else(|_| Err(EngineError::TimedOut(LOOK_WITHIN, "inspect".into()))) {
+                Ok(facts) => {
+                    self.tell(Input::Seen(Box::new(facts))).await?;
+                    return self.tell_if_any(then).await;
+                }
+                Err(EngineError::NoSuchContainer(_)) => {
+                    self.tell(Input::Gone(id)).await?;
+                    return self.tell_if_any(then).await;
+                }
+                Err(error) => error,
+            };
+        let late = matches!(error, EngineError::TimedOut(..));
+        tracing::warn!(container = id.short(), %error, "a container cannot be inspected");
+        match then {
+            Some(looked @ Input::Looked(_)) => self.look_later(id, Some(looked)),
+            other => {
+                if late {
+                    self.look_later(id, None);
+                }
+                self.tell_if_any(other).await?;
             }
+        }
+        if matches!(error, EngineError::Unreachable(_)) { Err(error.into()) } else { Ok(()) }
+    }
+
+    fn look_later(&mut self, id: ContainerId, then: Option<Input>) {
+        match self.unseen.iter_mut().find(|(unseen, _)| *unseen == id) {
+            Some((_, waiting)) => *waiting = then.or(waiting.take()),
+            None => self.unseen.push_back((id, then)),
+        }
+    }
+
+    async fn tell_if_any(&self, input: Option<Input>) -> Result<(), Stop> {
+        match input {
+            Some(input) => self.tell(input).await,
+            None => Ok(()),
         }
     }
 
@@ -253,6 +328,10 @@ impl Watcher {
     async fn send(&self, message: Message) -> Result<(), Stop> {
         self.inbox.send(message).await.map_err(|_| Stop::Ending)
     }
+}
+
+fn event_stream_ended() -> EngineError {
+    EngineError::Unreachable("its event stream ended".to_owned())
 }
 
 fn sign_of(event: &EngineEvent) -> Option<Sign> {
