@@ -135,3 +135,19 @@ fn archive() -> anyhow::Result<Bytes> {
     archive.append_data(&mut header, "dockhealth", program.as_slice())?;
     Ok(archive.into_inner()?.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_casts_own_names_are_the_casts() {
+        let of = |name: &str| short(&ContainerName::new(name).unwrap()).map(str::to_owned);
+        for name in CAST {
+            assert_eq!(of(&full(name)).as_deref(), Some(name));
+        }
+        for other in ["dummy-1", "dockhealth-demo-", "dockhealth-demo-dummy-1-1", "dockhealth-demo-web"] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
+}
