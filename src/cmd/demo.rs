@@ -65,6 +65,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         let engine = Engine::connect(&engine).map_err(|error| Failure::Usage(error.to_string()))?;
         let told = until_told_to_stop()?;
         let stage = Stage { engine };
+        stage.refuse_strangers().await?;
         let played = told.run_until_cancelled(play(&stage, story, span)).await;
         if keep {
             print(
@@ -79,8 +80,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
 
 async fn play(stage: &Stage, mut story: Story, span: Duration) -> Result<(), Failure> {
     print(
-        "This demo makes five containers called dockhealth-demo-*, attacks them, shows how they are healed, and removes\n\
-         them. It touches nothing else.\n\n",
+        "This demo makes five containers called dockhealth-demo-* and an image dockhealth:demo, attacks the containers,\n\
+         shows how they are healed, and removes all of it. It touches nothing else.\n\n",
     )?;
     stage.clear().await?;
     let others = story.others()?;

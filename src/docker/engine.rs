@@ -124,6 +124,21 @@ impl Engine {
         id.ok_or_else(|| EngineError::Malformed("image import without an id".to_owned()))
     }
 
+    /// Removes the image `repository:tag`, or just that name where it has others. One that is not there, or that a
+    /// container uses, is no error: the latter stays.
+    pub async fn remove_image(&self, repository: &str, tag: &str) -> Result<(), EngineError> {
+        let target = format!("/images/{}:{}", encode(repository), encode(tag));
+        match raw::bytes(&self.address, Ask::delete(target, CHANGE)).await {
+            Ok(_) => Ok(()),
+            Err(EngineError::Refused(words)) => {
+                let words = words.to_ascii_lowercase();
+                let harmless = words.contains("no such image") || words.contains("conflict");
+                if harmless { Ok(()) } else { Err(EngineError::Refused(words)) }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     async fn read(&self, target: &str) -> Result<Value, EngineError> {
         raw::json(&self.address, Ask::get(target, READ)).await
     }

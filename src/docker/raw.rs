@@ -46,6 +46,11 @@ impl Ask {
         Self { method: Method::POST, target: target.into(), content: None, deadline }
     }
 
+    /// Removes `target`.
+    pub(super) fn delete(target: impl Into<String>, deadline: Duration) -> Self {
+        Self { method: Method::DELETE, target: target.into(), content: None, deadline }
+    }
+
     /// With a JSON body.
     pub(super) fn json(mut self, body: &Value) -> Self {
         self.content = Some(("application/json", Bytes::from(body.to_string())));

@@ -13,6 +13,10 @@ use crate::model::{ContainerFacts, ContainerId, ContainerName, RunState};
 
 /// Every name of the demo begins with it.
 const PREFIX: &str = "dockhealth-demo-";
+/// The names after it.
+const CAST: [&str; 5] = ["dummy-1", "dummy-2", "dummy-3", "crash-loop", "bystander"];
+/// What its containers carry, and nobody else's: names alone may be anyone's. scripts/down knows it too.
+const LABEL: (&str, &str) = ("dockhealth.demo", "cast");
 const IMAGE: (&str, &str) = ("dockhealth", "demo");
 
 /// The demo's part of the engine.
@@ -27,7 +31,7 @@ pub(super) fn full(name: &str) -> String {
 
 /// The cast's own word for a full name; `None` for everybody else's.
 pub(super) fn short(name: &ContainerName) -> Option<&str> {
-    name.as_str().strip_prefix(PREFIX)
+    name.as_str().strip_prefix(PREFIX).filter(|short| CAST.contains(short))
 }
 
 impl Stage {
@@ -40,15 +44,18 @@ impl Stage {
 
     /// Makes and starts the cast.
     pub(super) async fn raise(&self) -> Result<(), Failure> {
-        let listed = json!({ "dockhealth.monitor": "true", "dockhealth.on-stop": "restart" });
-        let nobodys = json!({});
+        let listed = json!({
+            "dockhealth.monitor": "true", "dockhealth.on-stop": "restart", LABEL.0: LABEL.1,
+        });
+        let nobodys = json!({ LABEL.0: LABEL.1 });
+        let plain = json!({});
         let net_admin = json!({ "CapAdd": ["NET_ADMIN"] });
         for (name, labels, command, host) in [
-            ("dummy-1", &listed, &["dummy"][..], &nobodys),
+            ("dummy-1", &listed, &["dummy"][..], &plain),
             ("dummy-2", &listed, &["dummy"], &net_admin),
             ("dummy-3", &listed, &["dummy", "--loss", "8"], &net_admin),
-            ("crash-loop", &listed, &["dummy", "--every", "never"], &nobodys),
-            ("bystander", &nobodys, &["dummy"], &nobodys),
+            ("crash-loop", &listed, &["dummy", "--every", "never"], &plain),
+            ("bystander", &nobodys, &["dummy"], &plain),
         ] {
             let body = json!({
                 "Image": format!("{}:{}", IMAGE.0, IMAGE.1), "Cmd": command, "Labels": labels, "HostConfig": host,
@@ -67,10 +74,20 @@ impl Stage {
 
     /// Removes what a demo made, this one or an earlier one.
     pub(super) async fn clear(&self) -> Result<(), Failure> {
-        for facts in self.cast().await? {
+        for facts in self.engine.list().await?.iter().filter(|facts| is_cast(facts)) {
             self.engine.remove(&facts.id, AnonymousVolumes::Remove).await?;
         }
-        Ok(())
+        Ok(self.engine.remove_image(IMAGE.0, IMAGE.1).await?)
+    }
+
+    /// Fails where somebody else's container has a name of the cast's: it would be taken for one of them.
+    pub(super) async fn refuse_strangers(&self) -> Result<(), Failure> {
+        let all = self.engine.list().await?;
+        let Some(name) = stranger(&all) else { return Ok(()) };
+        Err(Failure::Failed(format!(
+            "there is a container {name} that no demo made (it lacks the label {}={}): rename or remove it first",
+            LABEL.0, LABEL.1
+        )))
     }
 
     /// The id of one of the cast.
@@ -95,11 +112,16 @@ impl Stage {
         self.engine.stop(&self.id(victim).await?, None).await?;
         Ok(Some(victim))
     }
+}
 
-    async fn cast(&self) -> Result<Vec<ContainerFacts>, Failure> {
-        let all = self.engine.list().await?;
-        Ok(all.into_iter().filter(|facts| short(&facts.name).is_some()).collect())
-    }
+/// Whether a demo made it.
+fn is_cast(facts: &ContainerFacts) -> bool {
+    facts.labels.get(LABEL.0).is_some_and(|value| value == LABEL.1)
+}
+
+/// The first that is called like the cast and is none of it.
+fn stranger(all: &[ContainerFacts]) -> Option<&ContainerName> {
+    all.iter().find(|facts| short(&facts.name).is_some() && !is_cast(facts)).map(|facts| &facts.name)
 }
 
 /// A root file system with nothing but this program.
@@ -112,4 +134,20 @@ fn archive() -> anyhow::Result<Bytes> {
     let mut archive = tar::Builder::new(Vec::with_capacity(program.len() + 4096));
     archive.append_data(&mut header, "dockhealth", program.as_slice())?;
     Ok(archive.into_inner()?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_casts_own_names_are_the_casts() {
+        let of = |name: &str| short(&ContainerName::new(name).unwrap()).map(str::to_owned);
+        for name in CAST {
+            assert_eq!(of(&full(name)).as_deref(), Some(name));
+        }
+        for other in ["dummy-1", "dockhealth-demo-", "dockhealth-demo-dummy-1-1", "dockhealth-demo-web"] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
 }
