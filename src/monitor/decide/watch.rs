@@ -74,6 +74,10 @@ pub struct Attachment {
 
 /// All that is known of one container.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and any of them may hold with any other"
+)]
 pub(super) struct Watch {
     pub(super) facts: ContainerFacts,
     /// When it was first seen not running since its last run, and how it ended.
