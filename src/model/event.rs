@@ -75,6 +75,8 @@ event_kinds! {
     ContainerRecreated = "container_recreated",
     /// An action of ours failed.
     ActionFailed = "action_failed",
+    /// An agent ended during an action; what became of it is judged anew.
+    ActionInterrupted = "action_interrupted",
     /// A dry run would have acted.
     WouldAct = "would_act",
     /// Its restart budget is spent.

@@ -45,6 +45,7 @@ impl IncidentMark {
             | E::ContainerRestarted
             | E::ContainerRecreated
             | E::ActionFailed
+            | E::ActionInterrupted
             | E::WouldAct
             | E::Released => Self::Adds(I::Container),
             E::ContainerRecovered | E::ContainerLeft | E::Unmonitored => Self::Closes(I::Container),

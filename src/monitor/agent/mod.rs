@@ -181,7 +181,7 @@ fn interruption(entry: &JournalEntry) -> EventDraft {
         "The agent ended during the {} of {}; what became of it is judged anew.",
         entry.kind, entry.container
     );
-    EventDraft::new(EventKind::ActionFailed, Actor::Agent, text)
+    EventDraft::new(EventKind::ActionInterrupted, Actor::Agent, text)
         .about(&entry.container)
         .with(serde_json::json!({ "op": entry.op }))
 }

@@ -363,7 +363,7 @@ fn restart_cut_in_two(cut: impl Fn(&FakeEngine), after: &[Call]) {
     assert_eq!(world.engine.changes()[1..], *after);
     let stored = Arc::new(Mutex::new(Stored::default()));
     let controller = world.controller(&stored, false);
-    let interrupted = (EventKind::ActionFailed, Some("web".parse().unwrap()));
+    let interrupted = (EventKind::ActionInterrupted, Some("web".parse().unwrap()));
     wait("the history tells of it", || stored.lock().unwrap().events.contains(&interrupted).then_some(()));
     controller.abort();
     agent.stop(&world);
