@@ -140,5 +140,6 @@ for label, contestant, options in CONTESTANTS:
             continue
         with lab.containers(CONTAINERS, *options) as names, contestant(names):
             row.append(lab.spread(measure(fault, names)))
+            print(f"{label}, {fault}: {row[-1]} s", file=sys.stderr)
     rows.append(tuple(row))
 lab.table(("median / max, seconds", *FAULTS), rows)

@@ -39,13 +39,16 @@ impl History {
         self.grew.subscribe()
     }
 
-    /// Whether anything can be stored: tries it, at most every [`PROBE_EVERY`], since each try costs the disk a sync.
+    /// Whether anything can be stored: tries it, since each try costs the disk a sync, only where it was not tried for
+    /// [`PROBE_EVERY`] or a write has gone otherwise since.
     pub(crate) async fn writable(&self) -> bool {
         let mut probed = self.probed.lock().await;
         match *probed {
-            Some((at, writable)) if at.elapsed() < PROBE_EVERY => writable,
+            Some((at, writable)) if at.elapsed() < PROBE_EVERY && writable == self.fault().is_none() => {
+                writable
+            }
             _ => {
-                let writable = self.db.writable().await;
+                let writable = self.note(self.db.probe_write().await).is_ok();
                 *probed = Some((Instant::now(), writable));
                 writable
             }

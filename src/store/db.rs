@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
-use super::dir::{DirLock, private_file};
+use super::dir::{DirLock, is_full, private_file};
 use super::error::Fault;
 use crate::model::clean;
 
@@ -64,6 +64,11 @@ impl Db {
             .spawn(move || serve(connection, lock, queue))
             .map_err(|e| StoreError::io(&file, e))?;
         Ok(Self { jobs, file, layout })
+    }
+
+    /// An error where the disk has no room for more.
+    pub(super) fn check_room(&self) -> Result<(), StoreError> {
+        if is_full(&self.file) { Err(StoreError::Full { file: self.file.to_path_buf() }) } else { Ok(()) }
     }
 
     /// Runs `work` on the database's thread, after what was handed over before. Once handed over it runs even if

@@ -230,7 +230,7 @@ async fn a_full_disk_is_told_as_such_loses_nothing_and_heals() {
     let disk = SmallDisk::new();
     let data = disk.0.path().join("data");
     let (agent, controller) = (AgentDb::open(&data).unwrap(), ControllerDb::open(&data).unwrap());
-    assert!(controller.writable().await);
+    controller.probe_write().await.unwrap();
     let ballast = disk.fill();
 
     let mut pushed = Vec::new();
@@ -248,13 +248,14 @@ async fn a_full_disk_is_told_as_such_loses_nothing_and_heals() {
     assert!(matches!(error, StoreError::Full { .. }), "{error}");
     assert_eq!(history(&controller).await, [0; 0]);
     assert_eq!(waiting(&agent).await, pushed);
+    controller.probe_write().await.expect_err("a write that would fit is no sign of room");
 
     let elsewhere = disk.0.path().join("other");
     let error = AgentDb::open(&elsewhere).err().expect("there is no room");
     assert!(matches!(error, StoreError::Full { .. }), "{error}");
 
     fs::remove_file(ballast).unwrap();
-    assert!(controller.writable().await);
+    controller.probe_write().await.unwrap();
     agent.push(vec![OutboxItem::Event(event("999"))]).await.unwrap();
     pushed.push(999);
     agent.close().await;
@@ -282,12 +283,13 @@ async fn what_was_stored_can_be_read_after_a_restart_on_a_full_disk() {
     assert_eq!((waiting(&agent).await, history(&controller).await), (vec![1], vec![1]));
     let error = agent.push(vec![OutboxItem::Event(event("2"))]).await.expect_err("there is no room");
     assert!(matches!(error, StoreError::Full { .. }), "{error}");
-    assert!(!controller.writable().await);
+    let error = controller.probe_write().await.expect_err("nor for a probe");
+    assert!(matches!(error, StoreError::Full { .. }), "{error}");
 
     fs::remove_file(ballast).unwrap();
     agent.push(vec![OutboxItem::Event(event("3"))]).await.unwrap();
     assert_eq!(waiting(&agent).await, [1, 3]);
-    assert!(controller.writable().await);
+    controller.probe_write().await.unwrap();
     agent.close().await;
     controller.close().await;
 }

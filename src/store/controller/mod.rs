@@ -107,10 +107,11 @@ impl ControllerDb {
         self.db.write(move |tx| Ok(desired::save(tx, &change)?)).await
     }
 
-    /// Whether anything can be stored now; tries it.
-    pub async fn writable(&self) -> bool {
-        let probe = self.db.write(|tx| Ok(rows::add_to_counter(tx, "write_probes", 1)?)).await;
-        probe.inspect_err(|error| tracing::warn!(%error, "the store cannot be written")).is_ok()
+    /// Finds out whether anything can be stored now, by a small write. A disk without room is an error even where that
+    /// write still fits in what the write-ahead log has left.
+    pub async fn probe_write(&self) -> Result<(), StoreError> {
+        self.db.write(|tx| Ok(rows::add_to_counter(tx, "write_probes", 1)?)).await?;
+        self.db.check_room()
     }
 
     /// Forgets what is older than the retention says; to be called now and then. Returns how many events went.
