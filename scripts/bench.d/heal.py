@@ -56,14 +56,14 @@ def measure(fault, names):
 
 
 @contextlib.contextmanager
-def dockhealth(names):
+def dockhealth(names, _fault):
     with lab.dockhealth_up("--interval", "10s", "--host-budget", "1000/10m", "--grace", "1s", "--backoff", "1s") as (_, call):
         lab.monitor(call, names)
         yield
 
 
 @contextlib.contextmanager
-def seed(names):
+def seed(names, _fault):
     program = os.path.join(os.path.dirname(__file__), "seed.py")
     process = subprocess.Popen([sys.executable, program, "10", *names])
     try:
@@ -74,7 +74,8 @@ def seed(names):
 
 
 @contextlib.contextmanager
-def monit(names):
+def monit(names, fault):
+    """Watches for this fault alone: its checks run one after the other, and pings that time out would delay the rest."""
     engine = lab.Engine()
     with tempfile.TemporaryDirectory() as folder:
         lines = ["set daemon 10", f"set logfile {folder}/log", f"set idfile {folder}/id",
@@ -85,10 +86,12 @@ def monit(names):
                 check.write(f"#!/bin/sh\n[ \"$({docker} inspect -f '{{{{.State.Running}}}}' {name})\" = true ]\n")
             os.chmod(f"{folder}/{name}", 0o755)
             address = next(iter(engine.inspect(name)["NetworkSettings"]["Networks"].values()))["IPAddress"]
-            lines += [f"check program {name}-state with path {folder}/{name}",
-                      f"  if status != 0 then exec \"{docker} start {name}\"",
-                      f"check host {name}-ping with address {address}",
-                      f"  if failed ping count 5 with timeout 1 seconds then exec \"{docker} restart -t 0 {name}\""]
+            if fault == "loss":
+                lines += [f"check host {name} with address {address}",
+                          f"  if failed ping count 5 with timeout 1 seconds then exec \"{docker} restart -t 0 {name}\""]
+            else:
+                lines += [f"check program {name} with path {folder}/{name}",
+                          f"  if status != 0 then exec \"{docker} start {name}\""]
         config = f"{folder}/monitrc"
         with open(config, "w") as file:
             file.write("\n".join(lines) + "\n")
@@ -103,7 +106,7 @@ def monit(names):
 
 
 @contextlib.contextmanager
-def nobody(_names):
+def nobody(_names, _fault):
     yield
 
 
@@ -138,7 +141,7 @@ for label, contestant, options in CONTESTANTS:
         if fault in never:
             row.append("never (by design)")
             continue
-        with lab.containers(CONTAINERS, *options) as names, contestant(names):
+        with lab.containers(CONTAINERS, *options) as names, contestant(names, fault):
             row.append(lab.spread(measure(fault, names)))
             print(f"{label}, {fault}: {row[-1]} s", file=sys.stderr)
     rows.append(tuple(row))

@@ -17,6 +17,13 @@ use super::{PingError, SocketMode};
 /// `net.core.rmem_max` allows.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
+/// The ICMP types of an echo reply.
+const ECHO_REPLY: u8 = 0;
+const ECHO_REPLY_V6: u8 = 129;
+/// Of linux/icmp.h and linux/icmpv6.h; the libc crate has them not.
+const ICMP_FILTER: libc::c_int = 1;
+const ICMP6_FILTER: libc::c_int = 1;
+
 /// The two versions of IP, each with a socket of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
@@ -79,13 +86,14 @@ impl EchoSocket {
             socket.set_nonblocking(true)?;
             socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
             // The kernel notes when each packet reached the host, so round trips are true however late they are read.
-            set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
+            set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1_i32)?;
             if family == Family::V4 {
                 // Packets that may not be fragmented, and need not be, are spared the choice of an id: a tenth of a
                 // probe's cost.
                 set_option(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO)?;
             }
             if mode == SocketMode::Raw {
+                accept_only_replies(&socket, family)?;
                 socket.attach_filter(&only_replies_to(framing, identifier))?;
             }
             Ok(())
@@ -146,8 +154,22 @@ fn refusal(family: Family, mode: SocketMode, error: &io::Error) -> PingError {
     }
 }
 
-fn set_option(socket: &Socket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
-    let len = libc::socklen_t::try_from(mem::size_of_val(&value)).expect("4 fits");
+/// Names the one type of ICMP message wanted (icmp(7), RFC 3542 section 3.2). The BPF program would do, but the kernel runs
+/// that on a copy of each packet; this it asks before it makes one.
+fn accept_only_replies(socket: &Socket, family: Family) -> io::Result<()> {
+    // Linux has one bit for each type, set for the types to be dropped.
+    match family {
+        Family::V4 => set_option(socket, libc::SOL_RAW, ICMP_FILTER, !(1_u32 << ECHO_REPLY)),
+        Family::V6 => {
+            let mut dropped = [u32::MAX; 8];
+            dropped[usize::from(ECHO_REPLY_V6) / 32] &= !(1 << (ECHO_REPLY_V6 % 32));
+            set_option(socket, libc::IPPROTO_ICMPV6, ICMP6_FILTER, dropped)
+        }
+    }
+}
+
+fn set_option<T: Copy>(socket: &Socket, level: libc::c_int, name: libc::c_int, value: T) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(mem::size_of_val(&value)).expect("options are small");
     // SAFETY: the pointer and the length are those of `value`, which outlives the call.
     let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), len) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -164,14 +186,14 @@ fn only_replies_to(framing: Framing, identifier: u16) -> Vec<SockFilter> {
     let ip_header_len_to_x = step(BPF_LDX | BPF_B | BPF_MSH, 0, 0, 0);
     let zero_to_x = step(BPF_LDX | BPF_IMM, 0, 0, 0);
     let (echo_reply, icmp_offset_to_x) = match framing {
-        Framing::Ipv4 => (0, ip_header_len_to_x),
-        Framing::Icmp => (0, zero_to_x),
-        Framing::Icmpv6 => (129, zero_to_x),
+        Framing::Ipv4 => (ECHO_REPLY, ip_header_len_to_x),
+        Framing::Icmp => (ECHO_REPLY, zero_to_x),
+        Framing::Icmpv6 => (ECHO_REPLY_V6, zero_to_x),
     };
     vec![
         icmp_offset_to_x,
         step(BPF_LD | BPF_B | BPF_IND, 0, 0, 0),
-        step(BPF_JMP | BPF_JEQ | BPF_K, 0, 3, echo_reply),
+        step(BPF_JMP | BPF_JEQ | BPF_K, 0, 3, u32::from(echo_reply)),
         step(BPF_LD | BPF_H | BPF_IND, 0, 0, 4),
         step(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, u32::from(identifier)),
         step(BPF_RET | BPF_K, 0, 0, u32::MAX),
