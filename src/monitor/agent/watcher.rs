@@ -53,6 +53,12 @@ impl Refresher {
     }
 }
 
+/// The asking and the answering end.
+pub(super) fn refresher() -> (Refresher, mpsc::Receiver<Refresh>) {
+    let (sender, requests) = mpsc::channel(WAITING);
+    (Refresher(sender), requests)
+}
+
 pub(super) fn spawn(
     tracker: &TaskTracker,
     parts: &AgentParts,
@@ -61,7 +67,7 @@ pub(super) fn spawn(
     keeper: Keeper,
     shutdown: &CancellationToken,
 ) -> Refresher {
-    let (sender, requests) = mpsc::channel(WAITING);
+    let (refresher, requests) = refresher();
     let (parts, shutdown, beside) = (parts.clone(), shutdown.clone(), tracker.clone());
     tracker.spawn(async move {
         let last_event = keeper::last_engine_event(&parts.db).await;
@@ -81,7 +87,7 @@ pub(super) fn spawn(
             () = shutdown.cancelled() => {}
         }
     });
-    Refresher(sender)
+    refresher
 }
 
 struct Watcher {
