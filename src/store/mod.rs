@@ -18,6 +18,8 @@ mod error;
 mod fixture;
 mod rows;
 
+#[cfg(test)]
+pub(crate) use agent::Untaken;
 pub use agent::{AgentDb, AnsweredRow, DEFAULT_OUTBOX_BYTES, MAX_ITEM_BYTES, OutboxSlice, PushOutcome};
 pub use controller::{
     ControllerDb, EventOrder, EventQuery, HostRow, IncidentQuery, Ingested, MAX_HOSTS, MAX_LIMIT, MAX_TOKENS,
