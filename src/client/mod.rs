@@ -9,4 +9,4 @@ mod view;
 pub use api::{Answer, Api, ApiError, ApiOptions, Method, is_loopback};
 pub use local::{AgentSocket, LocalError};
 pub use sse::{SseEvent, SseReader};
-pub use view::{AgentView, ContainerView, DetailsView, EngineView, HostView, TokenView};
+pub use view::{AgentView, ContainerView, DetailsView, EngineView, FreezeView, HostView, TokenView};
