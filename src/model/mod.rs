@@ -10,6 +10,7 @@ mod health;
 mod id;
 mod incident;
 mod loss;
+mod metric;
 mod span;
 mod text;
 mod time;
@@ -28,6 +29,10 @@ pub use id::{
 };
 pub use incident::{Incident, IncidentId, IncidentKind, IncidentMark};
 pub use loss::{LossPercent, PercentError, Threshold};
+pub use metric::{
+    METRICS, Metric, MetricKind, MetricScope, MetricSubject, MetricTick, SeriesName, SeriesNameError, Values,
+    metric,
+};
 pub use span::{Rate, SpanError, format_span, parse_span};
 pub use text::clean;
 pub use time::{Mono, Now, Timestamp, TimestampError};

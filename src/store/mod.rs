@@ -17,6 +17,7 @@ mod error;
 #[cfg(test)]
 mod fixture;
 mod rows;
+mod series;
 
 pub use agent::{AgentDb, AnsweredRow, DEFAULT_OUTBOX_BYTES, MAX_ITEM_BYTES, OutboxSlice, PushOutcome};
 pub use controller::{
@@ -24,3 +25,4 @@ pub use controller::{
     Retention, TokenRow,
 };
 pub use error::StoreError;
+pub use series::{HostTick, MAX_POINTS, MetricStore, RangeQuery, SeriesRange, Statistic, Summary};
