@@ -12,7 +12,7 @@ use super::config::{self, ControllerConfig, LogConfig, NatsConfig};
 use super::runtime::serve;
 use super::settings::{BadSettings, Resolver, table as t, with_settings};
 use crate::bus::{Bus, NatsBus, Role};
-use crate::controller::{self, Controller, FirstThreshold, InsecureHttp, TlsFiles};
+use crate::controller::{self, Agents, Controller, FirstThreshold, InsecureHttp, TlsFiles};
 use crate::model::HostName;
 use crate::store::ControllerDb;
 
@@ -82,8 +82,13 @@ pub(super) async fn start(
     shutdown: CancellationToken,
 ) -> Result<(), Failure> {
     let mut hangup = signal(SignalKind::hangup()).map_err(|error| Failure::Failed(error.to_string()))?;
+    let agents = match first_threshold {
+        FirstThreshold::Shared => Agents::Within,
+        FirstThreshold::Stored { .. } => Agents::Elsewhere,
+    };
     let config = controller::ControllerConfig {
         name,
+        agents,
         default_threshold: config.threshold,
         first_threshold,
         response_window: config.response_window,

@@ -31,7 +31,7 @@ use desired::DesiredParts;
 use fleet::{FleetParts, HostSnapshot};
 use history::History;
 
-pub use config::{ControllerConfig, FirstThreshold, InsecureHttp, InsecureListen};
+pub use config::{Agents, ControllerConfig, FirstThreshold, InsecureHttp, InsecureListen};
 pub use fleet::Presence;
 pub use http::{
     Accepted, Agent, Container, ContainerDetails, DesiredNotice, FreezeEntry, Host, HostContainers,
@@ -106,6 +106,7 @@ impl Controller {
 
         let (clock, counters) = (Clock::start(), Arc::new(Counters::default()));
         let updates = broadcast::Sender::new(UPDATES);
+        let own_agent = (config.agents == Agents::Within).then(|| config.name.clone());
         let history = History::new(db.clone(), counters.clone(), config.name);
         let parts = FleetParts {
             bus: bus.clone(),
@@ -115,6 +116,7 @@ impl Controller {
             updates: updates.clone(),
             clock,
             known: fleet::known_hosts(&db).await?,
+            own_agent,
             window: config.response_window,
         };
         let (fleet, fleet_task) = fleet::fleet(parts, shutdown.clone());

@@ -19,6 +19,8 @@ mod fixture;
 mod rows;
 mod series;
 
+#[cfg(test)]
+pub(crate) use agent::Untaken;
 pub use agent::{AgentDb, AnsweredRow, DEFAULT_OUTBOX_BYTES, MAX_ITEM_BYTES, OutboxSlice, PushOutcome};
 pub use controller::{
     ControllerDb, EventOrder, EventQuery, HostRow, IncidentQuery, Ingested, MAX_HOSTS, MAX_LIMIT, MAX_TOKENS,

@@ -14,6 +14,7 @@ mod actuator;
 mod clock;
 mod desired;
 mod keeper;
+mod looks;
 mod outbox;
 mod owner;
 mod reporter;

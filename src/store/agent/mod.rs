@@ -16,6 +16,8 @@ use crate::bus::DesiredChange;
 use crate::model::{DesiredState, InstanceId};
 
 pub use healing::AnsweredRow;
+#[cfg(test)]
+pub(crate) use journal::Untaken;
 pub use outbox::{DEFAULT_OUTBOX_BYTES, MAX_ITEM_BYTES, OutboxSlice, PushOutcome};
 
 static LAYOUT: Layout = Layout {
