@@ -25,4 +25,7 @@ pub use controller::{
     Retention, TokenRow,
 };
 pub use error::StoreError;
-pub use series::{HostTick, MAX_POINTS, MetricStore, RangeQuery, SeriesRange, Statistic, Summary};
+pub use series::{
+    DEFAULT_RETENTION, EmbeddedStore, HostTick, MAX_POINTS, MAX_SERIES, MetricStore, RAW_SPAN, RangeQuery,
+    Refusal, SeriesRange, Statistic, Summary,
+};
