@@ -13,4 +13,5 @@ pub mod docker;
 pub mod metrics;
 pub mod model;
 pub mod monitor;
+mod outbound;
 pub mod store;

@@ -25,4 +25,7 @@ pub use controller::{
     Retention, TokenRow,
 };
 pub use error::StoreError;
-pub use series::{HostTick, MAX_POINTS, MetricStore, RangeQuery, SeriesRange, Statistic, Summary};
+pub use series::{
+    HostTick, MAX_POINTS, MetricStore, RangeQuery, RemoteOptions, RemoteStore, SeriesRange, Statistic,
+    StoreCredentials, Summary,
+};

@@ -11,6 +11,7 @@ mod http;
 mod metrics;
 mod ping;
 mod readme;
+mod series;
 mod store;
 mod support;
 mod trycmd;
