@@ -12,6 +12,7 @@ mod history;
 mod http;
 mod ingest;
 mod listen;
+mod ticks;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
