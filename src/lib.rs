@@ -14,4 +14,5 @@ pub mod metrics;
 pub mod model;
 pub mod monitor;
 mod outbound;
+pub mod simulate;
 pub mod store;
