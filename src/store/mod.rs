@@ -30,6 +30,6 @@ pub use controller::{
 };
 pub use error::StoreError;
 pub use series::{
-    HostTick, MAX_POINTS, MetricStore, RangeQuery, RemoteOptions, RemoteStore, SeriesRange, Statistic,
-    StoreCredentials, Summary,
+    HostTick, MAX_POINTS, MemoryStore, MetricStore, RangeQuery, RemoteOptions, RemoteStore, SeriesRange,
+    Statistic, StoreCredentials, Summary,
 };

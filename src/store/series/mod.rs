@@ -1,5 +1,6 @@
 //! Metrics over time, behind one trait: embedded in `controller.db`, or a server that speaks Prometheus' protocols.
 
+mod memory;
 mod remote;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use async_trait::async_trait;
 use super::StoreError;
 use crate::model::{HostName, MetricSubject, MetricTick, SeriesName};
 
+pub use memory::MemoryStore;
 pub use remote::{RemoteOptions, RemoteStore, StoreCredentials};
 
 /// Points that one range may have per series.
