@@ -220,7 +220,8 @@ impl Lane {
             tick.host.insert(SeriesName::of("outbox_items"), waiting as f64);
         }
         let dropped = self.kept.dropped_ever + self.lost;
-        tick.host.insert(SeriesName::of("samples_dropped"), dropped as f64);
+        // Beside those that the sampler could not hand over.
+        *tick.host.entry(SeriesName::of("samples_dropped")).or_default() += dropped as f64;
         tick.host.retain(|_, value| value.is_finite());
         tick.containers.values_mut().for_each(|values| values.retain(|_, value| value.is_finite()));
     }
