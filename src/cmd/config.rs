@@ -61,6 +61,13 @@ pub struct CertFiles {
     pub key: PathBuf,
 }
 
+/// The process itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuntimeConfig {
+    /// Threads that work, one at least.
+    pub threads: usize,
+}
+
 /// How lines of the log are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -165,6 +172,13 @@ fn cert_files(
     match files {
         (Some(cert), Some(key)) => Some(CertFiles { cert, key }),
         _ => None,
+    }
+}
+
+/// Reads how the process runs, of [`t::COMMON`].
+pub fn runtime(r: &mut Resolver) -> RuntimeConfig {
+    RuntimeConfig {
+        threads: r.get(&t::THREADS, |text| parse::count(1..=64)(text).map(|count| count as usize)),
     }
 }
 

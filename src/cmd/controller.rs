@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
-use super::config::{self, ControllerConfig, LogConfig, NatsConfig};
+use super::config::{self, ControllerConfig, LogConfig, NatsConfig, RuntimeConfig};
 use super::runtime::serve;
 use super::settings::{BadSettings, Resolver, table as t, with_settings};
 use crate::bus::{Bus, NatsBus, Role};
@@ -27,6 +27,8 @@ pub struct Config {
     pub nats: NatsConfig,
     /// Its log.
     pub log: LogConfig,
+    /// Its process.
+    pub runtime: RuntimeConfig,
 }
 
 /// Its arguments.
@@ -45,14 +47,15 @@ pub fn config(mut r: Resolver) -> Result<Config, BadSettings> {
         first_threshold: FirstThreshold::Stored { given: r.is_given(&t::THRESHOLD) },
         nats: config::nats(&mut r),
         log: config::log(&mut r),
+        runtime: config::runtime(&mut r),
     };
     r.finish(config)
 }
 
 /// Runs it until it is told to end.
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
-    let Config { controller, first_threshold, nats, log } = config(Resolver::new(matches))?;
-    serve(&log, |shutdown| async move {
+    let Config { controller, first_threshold, nats, log, runtime } = config(Resolver::new(matches))?;
+    serve(&log, runtime, |shutdown| async move {
         let bus = NatsBus::connect(nats.options(Role::Controller)).await;
         let bus = Arc::new(bus.map_err(|error| Failure::Usage(error.to_string()))?);
         let db = open(&controller)?;

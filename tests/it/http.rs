@@ -6,5 +6,6 @@ mod changes;
 mod client;
 mod door;
 mod history;
+mod proxy;
 mod views;
 mod world;

@@ -21,6 +21,12 @@ table! {
             "Where state is kept [default: /var/lib/dockhealth as root, else ~/.local/state/dockhealth]";
         THRESHOLD "threshold" Setting::value("PERCENT").or("50"),
             "Packet loss above which a container is restarted, until one is stored through the API";
+        THREADS "threads" Setting::value("COUNT").or("2").on_edge("1"), "Threads that work, besides one for each database";
+    }
+    /// The machine the defaults are for.
+    MACHINE "General" {
+        PROFILE "profile" Setting::value("default|edge").or("default"),
+            "edge: defaults for small boards, as this help names them; what is given stays as given";
     }
     /// The settings file itself.
     FILE "General" {
@@ -46,8 +52,8 @@ table! {
             "The name this host is known by in the fleet [default: the Docker engine's own name]";
         DOCKER_HOST "docker-host" Setting::value("ADDRESS").or("unix:///var/run/docker.sock").also_env("DOCKER_HOST"),
             "The Docker engine: unix:///path or tcp://host:port; the variable DOCKER_HOST counts too";
-        REPORT_INTERVAL "report-interval" Setting::value("SPAN").or("5s"), "Time between two reports to the controller";
-        METRICS_INTERVAL "metrics-interval" Setting::value("SPAN").or("10s"),
+        REPORT_INTERVAL "report-interval" Setting::value("SPAN").or("5s").on_edge("7s"), "Time between two reports to the controller";
+        METRICS_INTERVAL "metrics-interval" Setting::value("SPAN").or("10s").on_edge("30s"),
             "Time between two samples of the host and its containers, 1s to 1h; 0 or off measures nothing";
         DRY_RUN "dry-run" Setting::switch(), "Observe and report, but change no container";
     }
@@ -106,7 +112,7 @@ table! {
     /// The log.
     LOG "Log" {
         LOG_FILE "log-file" Setting::value("FILE"), "Log into this file too, rotated by size";
-        LOG_MAX_SIZE "log-max-size" Setting::value("SIZE").or("10MiB"), "Size at which it is rotated; 4 older ones are kept";
+        LOG_MAX_SIZE "log-max-size" Setting::value("SIZE").or("10MiB").on_edge("1MiB"), "Size at which it is rotated; 4 older ones are kept";
         LOG_FORMAT "log-format" Setting::value("text|json").or("text"), "How lines are written";
         LOG_LEVEL "log-level" Setting::value("LEVEL").or("info"), "error, warn, info, debug (every check) or trace";
     }
