@@ -12,6 +12,8 @@ mod history;
 mod http;
 mod ingest;
 mod listen;
+mod placement;
+mod ticks;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,12 +26,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::bus::{Bus, DesiredChange};
 use crate::model::Timestamp;
-use crate::store::{ControllerDb, StoreError};
+use crate::store::{ControllerDb, MetricStore, StoreError};
 use clock::Clock;
 use counters::Counters;
 use desired::DesiredParts;
 use fleet::{FleetParts, HostSnapshot};
 use history::History;
+use ticks::Ticks;
 
 pub use config::{ControllerConfig, FirstThreshold, InsecureHttp, InsecureListen};
 pub use fleet::Presence;
@@ -93,6 +96,7 @@ impl Controller {
         config: ControllerConfig,
         bus: Arc<dyn Bus>,
         db: ControllerDb,
+        metrics: Arc<dyn MetricStore>,
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> Result<Self, StartError> {
@@ -136,6 +140,8 @@ impl Controller {
             fleet,
             desired,
             history,
+            metrics,
+            ticks: Ticks::default(),
             counters,
             updates,
             clock,

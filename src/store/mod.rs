@@ -25,4 +25,6 @@ pub use controller::{
     Retention, TokenRow,
 };
 pub use error::StoreError;
-pub use series::{HostTick, MAX_POINTS, MetricStore, RangeQuery, SeriesRange, Statistic, Summary};
+pub use series::{
+    HostTick, MAX_POINTS, MemoryStore, MetricStore, RangeQuery, SeriesRange, Statistic, Summary,
+};
