@@ -81,7 +81,7 @@ impl History {
         let ingested = self.note(stored)?;
         self.counters.count(Counter::Batches);
         self.grown(&ingested.stored);
-        Ok(OutboxAck { v: PROTOCOL_VERSION, seq: ingested.ack })
+        Ok(OutboxAck { v: PROTOCOL_VERSION, seq: ingested.ack, refused: None })
     }
 
     /// Notes how a write went: trouble is logged when it begins and when it ends, not each time.
