@@ -225,7 +225,7 @@ mod tests {
 
     async fn run(steps: Vec<Step>) {
         let dir = Dir::new();
-        let mut db = open(&dir).unwrap();
+        let mut db = open(&dir);
         let (session, instance) = (db.session(), db.instance());
         let mut model = Model::default();
         for step in steps {
@@ -252,7 +252,7 @@ mod tests {
                 }
                 Step::Reopen => {
                     db.close().await;
-                    db = open(&dir).unwrap();
+                    db = open(&dir);
                     assert_eq!((db.session(), db.instance()), (session, instance.clone()));
                 }
             }
