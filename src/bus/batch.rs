@@ -40,10 +40,15 @@ pub fn encode_batch(batch: &OutboxBatch) -> Bytes {
     }
 }
 
+/// Whether `payload` is compressed, as batches with metrics are.
+pub fn is_gzip(payload: &[u8]) -> bool {
+    payload.starts_with(&GZIP)
+}
+
 /// Reads a batch of either kind. Sending metrics that cannot be read again would not help, and must not keep what is
 /// behind them waiting for ever: they are passed over.
 pub fn decode_batch(payload: &[u8]) -> Result<ReadBatch, BusError> {
-    if !payload.starts_with(&GZIP) {
+    if !is_gzip(payload) {
         return Ok(ReadBatch { batch: decode(payload)?, unreadable: None });
     }
     let json = gunzip(payload, MAX_BATCH_JSON)?;

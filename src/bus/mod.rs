@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 
-pub use batch::{MAX_BATCH_JSON, ReadBatch, decode_batch, encode_batch, gunzip, gzip};
+pub use batch::{MAX_BATCH_JSON, ReadBatch, decode_batch, encode_batch, gunzip, gzip, is_gzip};
 pub use desired::{DesiredChange, decode_entry, encode_entry, key_of, parse_key};
 pub use local::{DesiredStore, LocalBus};
 pub use message::{

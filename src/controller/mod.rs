@@ -14,6 +14,7 @@ mod ingest;
 mod listen;
 mod placement;
 mod ticks;
+mod writes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,7 +33,9 @@ use counters::Counters;
 use desired::DesiredParts;
 use fleet::{FleetParts, HostSnapshot};
 use history::History;
+use ingest::IngestParts;
 use ticks::Ticks;
+use writes::Writes;
 
 pub use config::{ControllerConfig, FirstThreshold, InsecureHttp, InsecureListen};
 pub use fleet::Presence;
@@ -109,7 +112,7 @@ impl Controller {
         http::first_token(&db, &token).await?;
 
         let (clock, counters) = (Clock::start(), Arc::new(Counters::default()));
-        let updates = broadcast::Sender::new(UPDATES);
+        let (updates, ticks) = (broadcast::Sender::new(UPDATES), Ticks::default());
         let history = History::new(db.clone(), counters.clone(), config.name);
         let parts = FleetParts {
             bus: bus.clone(),
@@ -117,6 +120,7 @@ impl Controller {
             history: history.clone(),
             counters: counters.clone(),
             updates: updates.clone(),
+            ticks: ticks.clone(),
             clock,
             known: fleet::known_hosts(&db).await?,
             window: config.response_window,
@@ -133,7 +137,15 @@ impl Controller {
             first_threshold: config.first_threshold,
         };
         let (desired, desired_task) = desired::desired(parts, shutdown.clone());
-        let ingest = ingest::ingest(bus.clone(), history.clone(), counters.clone(), shutdown.clone());
+        let parts = IngestParts {
+            bus: bus.clone(),
+            history: history.clone(),
+            metrics: metrics.clone(),
+            ticks: ticks.clone(),
+            writes: Writes::new("the store of metrics", counters.clone()),
+            counters: counters.clone(),
+        };
+        let ingest = ingest::ingest(parts, shutdown.clone());
         let api = Arc::new(http::Api {
             bus,
             db: db.clone(),
@@ -141,7 +153,7 @@ impl Controller {
             desired,
             history,
             metrics,
-            ticks: Ticks::default(),
+            ticks,
             counters,
             updates,
             clock,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 
+use super::fleet::MAX_HOSTS;
 use crate::model::{HostName, Timestamp};
 use crate::store::HostTick;
 
@@ -64,13 +65,18 @@ impl Ticks {
         self.live.subscribe()
     }
 
-    /// Takes in what was stored. What is older than a host's newest is history: it is neither kept nor told.
+    /// Whether `tick` would be its host's newest.
+    pub(crate) fn lacks(&self, tick: &HostTick, received: Timestamp) -> bool {
+        lacks(&self.latest.borrow(), tick, received)
+    }
+
+    /// Takes in what was stored. What is older than a host's newest is history: it is neither kept nor told. Beyond
+    /// [`MAX_HOSTS`], no further hosts are kept.
     pub(crate) fn take(&self, stored: impl IntoIterator<Item = Arc<HostTick>>, received: Timestamp) {
         let mut newer = Vec::new();
         self.latest.send_if_modified(|latest| {
             for tick in stored {
-                let outdated = latest.get(&tick.host).is_some_and(|known| known.outdates(&tick, received));
-                if !outdated {
+                if lacks(latest, &tick, received) {
                     newer.push(tick.clone());
                     latest.insert(tick.host.clone(), LatestTick { tick, received });
                 }
@@ -86,6 +92,13 @@ impl Ticks {
     /// Forgets `host`.
     pub(crate) fn forget(&self, host: &HostName) {
         self.latest.send_if_modified(|latest| latest.remove(host).is_some());
+    }
+}
+
+fn lacks(latest: &LatestTicks, tick: &HostTick, received: Timestamp) -> bool {
+    match latest.get(&tick.host) {
+        Some(known) => !known.outdates(tick, received),
+        None => latest.len() < MAX_HOSTS,
     }
 }
 
