@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use super::Failure;
 use super::config::AgentConfig;
 use crate::bus::{Bus, Capability};
 use crate::docker::{ContainerSource, Engine, own_container_id};
+use crate::metrics::{Machine, is_inner};
 use crate::model::HostName;
-use crate::monitor::agent::{AgentParts, AgentSettings};
+use crate::monitor::agent::{AgentParts, AgentSettings, Sampling};
 use crate::monitor::decide::OwnContainers;
 use crate::monitor::ping::{IcmpPinger, Pinger};
 use crate::store::AgentDb;
@@ -59,6 +61,8 @@ impl Host {
     pub(super) fn agent(self, bus: Arc<dyn Bus>, brokers: &[String]) -> (AgentSettings, AgentParts) {
         let addresses = machine_addresses();
         let (pinger, icmp) = pinger();
+        let local = self.config.docker_host.is_local();
+        let machine = if local { Machine::Here(PathBuf::from("/")) } else { Machine::Elsewhere };
         let settings = AgentSettings {
             host: self.name,
             policy: self.config.policy,
@@ -70,9 +74,16 @@ impl Host {
             own: own_containers(brokers, &addresses),
             addresses,
             capabilities: vec![icmp],
+            machine,
         };
         let engine = Arc::new(self.engine);
-        let parts = AgentParts { source: engine.clone(), builder: engine, pinger, bus, db: self.db };
+        let sampling = self.config.metrics_interval.map(|step| Sampling {
+            step: step.get(),
+            stats: engine.clone(),
+            sizes: engine.clone(),
+        });
+        let parts =
+            AgentParts { source: engine.clone(), builder: engine, pinger, bus, db: self.db, sampling };
         (settings, parts)
     }
 }
@@ -138,10 +149,9 @@ fn broker_endpoint(url: &str) -> Option<(String, u16)> {
 
 /// The machine's own addresses, without loopback and the bridges of containers.
 fn machine_addresses() -> Vec<IpAddr> {
-    let inner = |name: &str| ["docker", "br-", "veth"].iter().any(|prefix| name.starts_with(prefix));
     pnet::datalink::interfaces()
         .into_iter()
-        .filter(|interface| !interface.is_loopback() && !inner(&interface.name))
+        .filter(|interface| !interface.is_loopback() && !is_inner(&interface.name))
         .flat_map(|interface| interface.ips)
         .map(|network| network.ip())
         .filter(|ip| !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()))

@@ -287,6 +287,7 @@ pub(super) fn report(name: &str, containers: Vec<ContainerReport>) -> HostReport
         threshold: Threshold::default(),
         desired_synced: true,
         outbox: Some(0),
+        identity: None,
         containers,
     }
 }
