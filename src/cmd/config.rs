@@ -102,6 +102,8 @@ pub struct AgentConfig {
     pub anonymous_volumes: Option<AnonymousVolumes>,
     /// Seconds between two samples; `None`: nothing is measured.
     pub metrics_interval: Option<NonZeroU32>,
+    /// The most that metrics take that wait for the controller, bytes.
+    pub outbox_max: u64,
 }
 
 /// The controller.
@@ -122,6 +124,10 @@ pub struct ControllerConfig {
     /// Whether plain HTTP beyond loopback was agreed to.
     pub insecure_http: bool,
 }
+
+/// Bounds of `--outbox-max`, bytes.
+const LEAST_OUTBOX: u64 = 1 << 20;
+const MOST_OUTBOX: u64 = 1 << 40;
 
 const LONGEST_MS: u64 = 7 * 86_400_000;
 
@@ -251,6 +257,10 @@ pub fn agent(r: &mut Resolver) -> AgentConfig {
             parse::word(&[("refuse", None), ("keep", Some(AnonymousVolumes::Keep))]),
         ),
         metrics_interval: r.get(&t::METRICS_INTERVAL, metrics_interval),
+        outbox_max: r.get(&t::OUTBOX_MAX, |text| match parse::size(text)? {
+            bytes @ LEAST_OUTBOX..=MOST_OUTBOX => Ok(bytes),
+            _ => Err("out of range: give from 1MiB to 1024GiB".to_owned()),
+        }),
     }
 }
 
