@@ -1,6 +1,7 @@
 //! Metrics over time, behind one trait: embedded in `controller.db`, or a server that speaks Prometheus' protocols.
 
 mod embedded;
+mod memory;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use crate::model::{HostName, MetricSubject, MetricTick, SeriesName};
 
 pub(super) use embedded::TABLES;
 pub use embedded::{DEFAULT_RETENTION, EmbeddedStore, MAX_SERIES, RAW_SPAN, Refusal};
+pub use memory::MemoryStore;
 
 /// Points that one range may have per series.
 pub const MAX_POINTS: usize = 11_000;
