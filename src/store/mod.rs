@@ -31,5 +31,5 @@ pub use controller::{
 pub use error::StoreError;
 pub use series::{
     DEFAULT_RETENTION, EmbeddedStore, HostTick, MAX_POINTS, MAX_SERIES, MemoryStore, MetricStore, RAW_SPAN,
-    RangeQuery, Refusal, SeriesRange, Statistic, Summary,
+    RangeQuery, Refusal, RemoteOptions, RemoteStore, SeriesRange, Statistic, StoreCredentials, Summary,
 };

@@ -2,6 +2,7 @@
 
 mod embedded;
 mod memory;
+mod remote;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use crate::model::{HostName, MetricSubject, MetricTick, SeriesName};
 pub(super) use embedded::TABLES;
 pub use embedded::{DEFAULT_RETENTION, EmbeddedStore, MAX_SERIES, RAW_SPAN, Refusal};
 pub use memory::MemoryStore;
+pub use remote::{RemoteOptions, RemoteStore, StoreCredentials};
 
 /// Points that one range may have per series.
 pub const MAX_POINTS: usize = 11_000;
