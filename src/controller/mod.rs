@@ -12,6 +12,7 @@ mod history;
 mod http;
 mod ingest;
 mod listen;
+mod placement;
 mod ticks;
 mod writes;
 
@@ -139,8 +140,8 @@ impl Controller {
         let parts = IngestParts {
             bus: bus.clone(),
             history: history.clone(),
-            metrics,
-            ticks,
+            metrics: metrics.clone(),
+            ticks: ticks.clone(),
             writes: Writes::new("the store of metrics", counters.clone()),
             counters: counters.clone(),
         };
@@ -151,6 +152,8 @@ impl Controller {
             fleet,
             desired,
             history,
+            metrics,
+            ticks,
             counters,
             updates,
             clock,
