@@ -34,7 +34,7 @@ pub fn command() -> clap::Command {
     let about = "Serve the REST interface and tell the agents what is wanted";
     with_settings(
         clap::Command::new("controller").about(about),
-        &[t::COMMON, t::NATS, t::DOOR, t::INSECURE, t::LOG],
+        &[t::COMMON, t::NATS, t::DOOR, t::INSECURE, t::STORE, t::LOG],
     )
 }
 

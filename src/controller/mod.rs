@@ -12,6 +12,7 @@ mod history;
 mod http;
 mod ingest;
 mod listen;
+mod placement;
 mod ticks;
 mod writes;
 
@@ -143,8 +144,8 @@ impl Controller {
             bus: bus.clone(),
             group: (config.outboxes == Outboxes::Shared).then_some(OUTBOX_GROUP),
             history: history.clone(),
-            metrics,
-            ticks,
+            metrics: metrics.clone(),
+            ticks: ticks.clone(),
             writes: Writes::new("the store of metrics", counters.clone()),
             counters: counters.clone(),
         };
@@ -155,6 +156,8 @@ impl Controller {
             fleet,
             desired,
             history,
+            metrics,
+            ticks,
             counters,
             updates,
             clock,

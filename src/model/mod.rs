@@ -12,6 +12,7 @@ mod identity;
 mod incident;
 mod loss;
 mod metric;
+mod size;
 mod span;
 mod text;
 mod time;
@@ -35,6 +36,7 @@ pub use metric::{
     METRICS, Metric, MetricKind, MetricScope, MetricSubject, MetricTick, SeriesName, SeriesNameError, Values,
     metric,
 };
+pub use size::{SizeError, format_size, parse_size};
 pub use span::{Rate, SpanError, format_span, parse_span};
 pub use text::clean;
 pub use time::{Mono, Now, Timestamp, TimestampError};

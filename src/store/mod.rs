@@ -30,5 +30,6 @@ pub use controller::{
 };
 pub use error::StoreError;
 pub use series::{
-    HostTick, MAX_POINTS, MemoryStore, MetricStore, RangeQuery, SeriesRange, Statistic, Summary,
+    DEFAULT_RETENTION, EmbeddedStore, HostTick, MAX_POINTS, MAX_SERIES, MemoryStore, MetricStore, RAW_SPAN,
+    RangeQuery, Refusal, RemoteOptions, RemoteStore, SeriesRange, Statistic, StoreCredentials, Summary,
 };
