@@ -1,6 +1,7 @@
 //! What the long-running programs are told, typed and checked: plain values, ready to be wired.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use super::settings::parse::{self, millis};
 use super::settings::{Resolver, table as t};
 use crate::bus::{NatsOptions, Role};
 use crate::docker::{AnonymousVolumes, EngineAddress};
-use crate::model::{HostName, OnStop, Rate, Threshold};
+use crate::model::{HostName, OnStop, Rate, Threshold, clean};
 use crate::monitor::decide::{Policy, RestartMode};
 use crate::outbound::is_loopback;
 use crate::store::{RemoteOptions, StoreCredentials};
@@ -101,6 +102,10 @@ pub struct AgentConfig {
     pub stop_timeout: Option<Duration>,
     /// What recreate does with anonymous volumes; `None`: a container that has some is not recreated.
     pub anonymous_volumes: Option<AnonymousVolumes>,
+    /// Seconds between two samples; `None`: nothing is measured.
+    pub metrics_interval: Option<NonZeroU32>,
+    /// The most that metrics take that wait for the controller, bytes.
+    pub outbox_max: u64,
 }
 
 /// The controller.
@@ -123,6 +128,10 @@ pub struct ControllerConfig {
     /// The server that keeps metrics; `None`: they are kept in `controller.db`.
     pub remote_store: Option<RemoteOptions>,
 }
+
+/// Bounds of `--outbox-max`, bytes.
+const LEAST_OUTBOX: u64 = 1 << 20;
+const MOST_OUTBOX: u64 = 1 << 40;
 
 const LONGEST_MS: u64 = 7 * 86_400_000;
 
@@ -222,6 +231,20 @@ fn rate(text: &str) -> Result<Rate, String> {
     }
 }
 
+/// Whole seconds, for samples are told at whole multiples of them; none when switched off.
+fn metrics_interval(text: &str) -> Result<Option<NonZeroU32>, String> {
+    if matches!(text.trim(), "off" | "0") {
+        return Ok(None);
+    }
+    let span = parse::span(millis(0, 3_600_000))(text)?;
+    match u32::try_from(span.as_secs()) {
+        Ok(seconds) if span.subsec_nanos() == 0 => Ok(NonZeroU32::new(seconds)),
+        _ => {
+            Err(format!("{:?} is not a whole number of seconds: give from 1s to 1h, or off", clean(text, 40)))
+        }
+    }
+}
+
 /// Reads the settings of [`t::COMMON`], [`t::HOST`], [`t::CHECKS`] and [`t::HEALING`].
 pub fn agent(r: &mut Resolver) -> AgentConfig {
     AgentConfig {
@@ -237,6 +260,11 @@ pub fn agent(r: &mut Resolver) -> AgentConfig {
             &t::ANONYMOUS_VOLUMES,
             parse::word(&[("refuse", None), ("keep", Some(AnonymousVolumes::Keep))]),
         ),
+        metrics_interval: r.get(&t::METRICS_INTERVAL, metrics_interval),
+        outbox_max: r.get(&t::OUTBOX_MAX, |text| match parse::size(text)? {
+            bytes @ LEAST_OUTBOX..=MOST_OUTBOX => Ok(bytes),
+            _ => Err("out of range: give from 1MiB to 1024GiB".to_owned()),
+        }),
     }
 }
 

@@ -12,7 +12,7 @@ use super::config::{self, ControllerConfig, LogConfig, NatsConfig};
 use super::runtime::serve;
 use super::settings::{BadSettings, Resolver, table as t, with_settings};
 use crate::bus::{Bus, NatsBus, Role};
-use crate::controller::{self, Controller, FirstThreshold, InsecureHttp, TlsFiles};
+use crate::controller::{self, Controller, FirstThreshold, InsecureHttp, Outboxes, TlsFiles};
 use crate::model::HostName;
 use crate::store::ControllerDb;
 
@@ -90,6 +90,7 @@ pub(super) async fn start(
         allowed_hosts: config.allowed_hosts,
         tls: config.tls.map(|files| TlsFiles { cert: files.cert, key: files.key }),
         insecure_http: if config.insecure_http { InsecureHttp::Allowed } else { InsecureHttp::Refused },
+        outboxes: Outboxes::Own,
         data_dir: config.data_dir,
     };
     let metrics = Arc::new(crate::store::MemoryStore::default());

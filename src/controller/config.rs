@@ -28,6 +28,15 @@ pub enum FirstThreshold {
     },
 }
 
+/// Who takes the agents' outboxes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outboxes {
+    /// This controller, all of them.
+    Own,
+    /// Each batch one of the controllers that say this, where their metrics are kept in one place.
+    Shared,
+}
+
 /// What the controller is told.
 #[derive(Debug, Clone)]
 pub struct ControllerConfig {
@@ -45,6 +54,8 @@ pub struct ControllerConfig {
     pub tls: Option<TlsFiles>,
     /// Whether plain HTTP may be spoken beyond this machine.
     pub insecure_http: InsecureHttp,
+    /// Who takes the agents' outboxes in.
+    pub outboxes: Outboxes,
     /// Where the first token is written.
     pub data_dir: PathBuf,
 }
@@ -60,6 +71,7 @@ impl ControllerConfig {
             allowed_hosts: Vec::new(),
             tls: None,
             insecure_http: InsecureHttp::Refused,
+            outboxes: Outboxes::Own,
             data_dir,
         }
     }

@@ -47,6 +47,8 @@ const APART: Duration = Duration::from_secs(30);
 /// What the task needs.
 pub(crate) struct IngestParts {
     pub(crate) bus: Arc<dyn Bus>,
+    /// Shares the outboxes with the other controllers of this group.
+    pub(crate) group: Option<&'static str>,
     pub(crate) history: History,
     pub(crate) metrics: Arc<dyn MetricStore>,
     pub(crate) ticks: Ticks,
@@ -60,10 +62,10 @@ pub(crate) async fn ingest(parts: IngestParts, shutdown: CancellationToken) {
     let (events, events_queue) = Queue::new();
     let (metrics, metrics_queue) = Queue::new();
     let counters = parts.counters.clone();
-    let bus = parts.bus.clone();
+    let (bus, group) = (parts.bus.clone(), parts.group);
     let intake = Intake(Arc::new(parts));
     let sort = async {
-        let mut outboxes = pin!(listen(bus, Subject::AllOutboxes));
+        let mut outboxes = pin!(listen(bus, Subject::AllOutboxes, group));
         while let Some(Some(message)) = shutdown.run_until_cancelled(outboxes.next()).await {
             let taken = if is_gzip(&message.payload) { metrics.put(message) } else { events.put(message) };
             if !taken {

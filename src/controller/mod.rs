@@ -12,6 +12,7 @@ mod history;
 mod http;
 mod ingest;
 mod listen;
+mod placement;
 mod ticks;
 mod writes;
 
@@ -36,7 +37,7 @@ use ingest::IngestParts;
 use ticks::Ticks;
 use writes::Writes;
 
-pub use config::{ControllerConfig, FirstThreshold, InsecureHttp, InsecureListen};
+pub use config::{ControllerConfig, FirstThreshold, InsecureHttp, InsecureListen, Outboxes};
 pub use fleet::Presence;
 pub use http::{
     Accepted, Agent, Container, ContainerDetails, DesiredNotice, FreezeEntry, Host, HostContainers,
@@ -46,6 +47,9 @@ pub use http::{
 
 /// How many updates the slowest follower of the stream may be behind before it misses some.
 const UPDATES: usize = 1024;
+
+/// The queue group of controllers that share the outboxes.
+const OUTBOX_GROUP: &str = "controllers";
 
 /// How often old history is forgotten.
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
@@ -138,9 +142,10 @@ impl Controller {
         let (desired, desired_task) = desired::desired(parts, shutdown.clone());
         let parts = IngestParts {
             bus: bus.clone(),
+            group: (config.outboxes == Outboxes::Shared).then_some(OUTBOX_GROUP),
             history: history.clone(),
-            metrics,
-            ticks,
+            metrics: metrics.clone(),
+            ticks: ticks.clone(),
             writes: Writes::new("the store of metrics", counters.clone()),
             counters: counters.clone(),
         };
@@ -151,6 +156,8 @@ impl Controller {
             fleet,
             desired,
             history,
+            metrics,
+            ticks,
             counters,
             updates,
             clock,

@@ -47,6 +47,10 @@ table! {
         DOCKER_HOST "docker-host" Setting::value("ADDRESS").or("unix:///var/run/docker.sock").also_env("DOCKER_HOST"),
             "The Docker engine: unix:///path or tcp://host:port; the variable DOCKER_HOST counts too";
         REPORT_INTERVAL "report-interval" Setting::value("SPAN").or("5s"), "Time between two reports to the controller";
+        METRICS_INTERVAL "metrics-interval" Setting::value("SPAN").or("10s"),
+            "Time between two samples of the host and its containers, 1s to 1h; 0 or off measures nothing";
+        OUTBOX_MAX "outbox-max" Setting::value("SIZE").or("256MiB"),
+            "Most that metrics waiting for the controller take on the disk, and never more than 5 % of what is free there; then the oldest are dropped";
         DRY_RUN "dry-run" Setting::switch(), "Observe and report, but change no container";
     }
     /// How containers are checked.

@@ -363,6 +363,7 @@ mod tests {
             threshold: Threshold::default(),
             desired_synced: true,
             outbox: None,
+            identity: None,
             containers: Vec::new(),
         })
     }

@@ -13,7 +13,7 @@ use crate::store::TokenRow;
 /// The longest text of a host's own that is passed on, characters.
 const LONGEST_TEXT: usize = 512;
 
-fn safe(text: &str) -> String {
+pub(super) fn safe(text: &str) -> String {
     clean(text, LONGEST_TEXT)
 }
 
