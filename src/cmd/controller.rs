@@ -12,7 +12,9 @@ use super::config::{self, ControllerConfig, LogConfig, NatsConfig};
 use super::runtime::serve;
 use super::settings::{BadSettings, Resolver, table as t, with_settings};
 use crate::bus::{Bus, NatsBus, Role};
-use crate::controller::{self, Controller, FirstThreshold, InsecureHttp, Outboxes, TlsFiles};
+use crate::controller::{
+    self, Agents, Controller, FirstThreshold, InsecureHttp, Outboxes, TlsFiles,
+};
 use crate::model::HostName;
 use crate::store::{ControllerDb, EmbeddedStore, MetricStore, RemoteStore};
 
@@ -83,15 +85,21 @@ pub(super) async fn start(
 ) -> Result<(), Failure> {
     let mut hangup = signal(SignalKind::hangup()).map_err(|error| Failure::Failed(error.to_string()))?;
     let metrics = metrics(&config, &db)?;
+    let outboxes = if config.remote_store.is_some() { Outboxes::Shared } else { Outboxes::Own };
+    let agents = match first_threshold {
+        FirstThreshold::Shared => Agents::Within,
+        FirstThreshold::Stored { .. } => Agents::Elsewhere,
+    };
     let config = controller::ControllerConfig {
         name,
+        agents,
         default_threshold: config.threshold,
         first_threshold,
         response_window: config.response_window,
         allowed_hosts: config.allowed_hosts,
         tls: config.tls.map(|files| TlsFiles { cert: files.cert, key: files.key }),
         insecure_http: if config.insecure_http { InsecureHttp::Allowed } else { InsecureHttp::Refused },
-        outboxes: Outboxes::Own,
+        outboxes,
         data_dir: config.data_dir,
     };
     let scheme = if config.tls.is_some() { "https" } else { "http" };

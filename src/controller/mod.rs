@@ -37,7 +37,7 @@ use ingest::IngestParts;
 use ticks::Ticks;
 use writes::Writes;
 
-pub use config::{ControllerConfig, FirstThreshold, InsecureHttp, InsecureListen, Outboxes};
+pub use config::{Agents, ControllerConfig, FirstThreshold, InsecureHttp, InsecureListen, Outboxes};
 pub use fleet::Presence;
 pub use http::{
     Accepted, Agent, Container, ContainerDetails, DesiredNotice, FreezeEntry, Host, HostContainers,
@@ -48,7 +48,7 @@ pub use http::{
 /// How many updates the slowest follower of the stream may be behind before it misses some.
 const UPDATES: usize = 1024;
 
-/// The queue group of controllers that share the outboxes.
+/// The queue group of controllers that share the metrics of the outboxes.
 const OUTBOX_GROUP: &str = "controllers";
 
 /// How often old history is forgotten.
@@ -116,6 +116,7 @@ impl Controller {
 
         let (clock, counters) = (Clock::start(), Arc::new(Counters::default()));
         let (updates, ticks) = (broadcast::Sender::new(UPDATES), Ticks::default());
+        let own_agent = (config.agents == Agents::Within).then(|| config.name.clone());
         let history = History::new(db.clone(), counters.clone(), config.name);
         let parts = FleetParts {
             bus: bus.clone(),
@@ -126,6 +127,7 @@ impl Controller {
             ticks: ticks.clone(),
             clock,
             known: fleet::known_hosts(&db).await?,
+            own_agent,
             window: config.response_window,
         };
         let (fleet, fleet_task) = fleet::fleet(parts, shutdown.clone());

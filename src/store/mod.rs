@@ -20,6 +20,8 @@ mod fixture;
 mod rows;
 mod series;
 
+#[cfg(test)]
+pub(crate) use agent::Untaken;
 pub use agent::{
     AgentDb, AnsweredRow, DEFAULT_OUTBOX_BYTES, DEFAULT_TICK_BYTES, Durability, MAX_ITEM_BYTES, OutboxBounds,
     OutboxSlice, PushOutcome, TickRow, TicksKept,

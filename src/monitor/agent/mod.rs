@@ -17,6 +17,7 @@ mod delivery;
 mod desired;
 mod keeper;
 mod lane;
+mod looks;
 mod outbox;
 mod owner;
 mod reporter;

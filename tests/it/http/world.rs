@@ -45,7 +45,7 @@ pub(super) struct TestBus {
 }
 
 impl TestBus {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let local = LocalBus::new(DesiredState::default(), Kept);
         Self { local, status: Arc::new(watch::Sender::new(BusStatus::Connected)) }
     }
@@ -132,7 +132,12 @@ impl World {
     }
 
     pub(super) async fn with(setup: Setup<'_>) -> Self {
-        Self::in_dir(tempfile::tempdir().unwrap(), TestBus::new(), setup, "127.0.0.1:0").await
+        Self::on(TestBus::new(), setup).await
+    }
+
+    /// On a bus where there may be agents already.
+    pub(super) async fn on(bus: TestBus, setup: Setup<'_>) -> Self {
+        Self::in_dir(tempfile::tempdir().unwrap(), bus, setup, "127.0.0.1:0").await
     }
 
     /// On an address of choice.
@@ -141,12 +146,15 @@ impl World {
     }
 
     /// In a folder where `prepare` was done to the database before.
-    pub(super) async fn after<F: Future<Output = ()>>(prepare: impl FnOnce(ControllerDb) -> F) -> Self {
+    pub(super) async fn after<F: Future<Output = ()>>(
+        setup: Setup<'_>,
+        prepare: impl FnOnce(ControllerDb) -> F,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let db = ControllerDb::open(dir.path()).unwrap();
         prepare(db.clone()).await;
         db.close().await;
-        Self::in_dir(dir, TestBus::new(), &|_| {}, "127.0.0.1:0").await
+        Self::in_dir(dir, TestBus::new(), setup, "127.0.0.1:0").await
     }
 
     async fn in_dir(dir: tempfile::TempDir, bus: TestBus, setup: Setup<'_>, listen: &str) -> Self {
