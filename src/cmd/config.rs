@@ -111,6 +111,8 @@ pub struct AgentConfig {
     pub anonymous_volumes: Option<AnonymousVolumes>,
     /// Seconds between two samples; `None`: nothing is measured.
     pub metrics_interval: Option<NonZeroU32>,
+    /// The most that metrics take that wait for the controller, bytes.
+    pub outbox_max: u64,
 }
 
 /// The controller.
@@ -132,9 +134,17 @@ pub struct ControllerConfig {
     pub insecure_http: bool,
     /// The server that keeps metrics; `None`: they are kept in `controller.db`.
     pub remote_store: Option<RemoteOptions>,
+    /// How long metrics are kept in `controller.db`.
+    pub retention: Duration,
 }
 
-const LONGEST_MS: u64 = 7 * 86_400_000;
+/// Bounds of `--outbox-max`, bytes.
+const LEAST_OUTBOX: u64 = 1 << 20;
+const MOST_OUTBOX: u64 = 1 << 40;
+
+const DAY_MS: u64 = 86_400_000;
+
+const LONGEST_MS: u64 = 7 * DAY_MS;
 
 /// Reads the settings of [`t::NATS`].
 pub fn nats(r: &mut Resolver) -> NatsConfig {
@@ -269,6 +279,10 @@ pub fn agent(r: &mut Resolver) -> AgentConfig {
             parse::word(&[("refuse", None), ("keep", Some(AnonymousVolumes::Keep))]),
         ),
         metrics_interval: r.get(&t::METRICS_INTERVAL, metrics_interval),
+        outbox_max: r.get(&t::OUTBOX_MAX, |text| match parse::size(text)? {
+            bytes @ LEAST_OUTBOX..=MOST_OUTBOX => Ok(bytes),
+            _ => Err("out of range: give from 1MiB to 1024GiB".to_owned()),
+        }),
     }
 }
 
@@ -296,6 +310,9 @@ fn remote_store(r: &mut Resolver) -> Option<RemoteOptions> {
         );
     }
     let credentials = secret.map(|secret| StoreCredentials::new(secret.expose()));
+    if r.is_given(&t::RETENTION) {
+        r.wrong(&t::RETENTION, "the server of --store has a retention of its own");
+    }
     Some(RemoteOptions { url, write_url, credentials, ca_pem })
 }
 
@@ -310,6 +327,7 @@ pub fn controller(r: &mut Resolver) -> ControllerConfig {
         tls: cert_files(r, &t::TLS_CERT, &t::TLS_KEY),
         insecure_http: r.switch(&t::INSECURE_HTTP),
         remote_store: remote_store(r),
+        retention: r.get(&t::RETENTION, parse::span(millis(DAY_MS, 366 * DAY_MS))),
     };
     let has_tls = r.is_given(&t::TLS_CERT) || r.is_given(&t::TLS_KEY);
     if !config.listen.ip().is_loopback() && !has_tls && !config.insecure_http {

@@ -18,7 +18,7 @@ use crate::model::HostName;
 use crate::monitor::agent::{AgentParts, AgentSettings, Sampling};
 use crate::monitor::decide::OwnContainers;
 use crate::monitor::ping::{IcmpPinger, Pinger};
-use crate::store::AgentDb;
+use crate::store::{AgentDb, OutboxBounds};
 
 /// The `meta` key of the name this host was last known by.
 const HOST_NAME: &str = "host_name";
@@ -43,7 +43,8 @@ impl Host {
         shutdown: &CancellationToken,
     ) -> Result<Option<Self>, Failure> {
         let engine = Engine::connect(&config.docker_host).map_err(|e| Failure::Usage(e.to_string()))?;
-        let db = AgentDb::open(&config.data_dir).map_err(|e| Failure::Failed(e.to_string()))?;
+        let bounds = OutboxBounds { metrics: config.outbox_max, ..OutboxBounds::default() };
+        let db = AgentDb::open_with(&config.data_dir, bounds).map_err(|e| Failure::Failed(e.to_string()))?;
         let name = match &config.hostname {
             Some(name) => name.clone(),
             None => match shutdown.run_until_cancelled(learn_name(&engine, &db)).await {

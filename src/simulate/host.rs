@@ -237,6 +237,7 @@ impl SimHost {
             threshold: Threshold::default(),
             desired_synced: false,
             outbox: Some(waiting as u64),
+            identity: None,
             containers: self.containers.iter().map(Container::report).collect(),
         }
     }

@@ -145,7 +145,7 @@ struct Owner {
 
 impl Owner {
     async fn run(mut self, mut queue: mpsc::Receiver<Command>, shutdown: CancellationToken) {
-        let mut reports = pin!(listen(self.parts.bus.clone(), Subject::AllReports));
+        let mut reports = pin!(listen(self.parts.bus.clone(), Subject::AllReports, None));
         let mut status = self.parts.bus.status();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

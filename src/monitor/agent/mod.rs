@@ -5,7 +5,7 @@
 //!  network ◄─ sweeps ◄──┼── owner (HostState) ───┼─► keeper ──► agent.db (events, evidence, desired state)
 //!  bus ─────► desired ──┤                        └─► outbox ──► bus
 //!  bus, socket ─ asks ──┤
-//!  files ───► sampling ─┴─ ticks of samples ────► lane ────► bus
+//!  files ───► sampling ─┘ ticks of samples ──────────► lane ──► bus
 //! ```
 //!
 //! The owner is the only one to hold the state. The others end when `shutdown` is cancelled; stopping the agent
