@@ -127,13 +127,17 @@ pub struct ControllerConfig {
     pub insecure_http: bool,
     /// The server that keeps metrics; `None`: they are kept in `controller.db`.
     pub remote_store: Option<RemoteOptions>,
+    /// How long metrics are kept in `controller.db`.
+    pub retention: Duration,
 }
 
 /// Bounds of `--outbox-max`, bytes.
 const LEAST_OUTBOX: u64 = 1 << 20;
 const MOST_OUTBOX: u64 = 1 << 40;
 
-const LONGEST_MS: u64 = 7 * 86_400_000;
+const DAY_MS: u64 = 86_400_000;
+
+const LONGEST_MS: u64 = 7 * DAY_MS;
 
 /// Reads the settings of [`t::NATS`].
 pub fn nats(r: &mut Resolver) -> NatsConfig {
@@ -292,6 +296,9 @@ fn remote_store(r: &mut Resolver) -> Option<RemoteOptions> {
         );
     }
     let credentials = secret.map(|secret| StoreCredentials::new(secret.expose()));
+    if r.is_given(&t::RETENTION) {
+        r.wrong(&t::RETENTION, "the server of --store has a retention of its own");
+    }
     Some(RemoteOptions { url, write_url, credentials, ca_pem })
 }
 
@@ -306,6 +313,7 @@ pub fn controller(r: &mut Resolver) -> ControllerConfig {
         tls: cert_files(r, &t::TLS_CERT, &t::TLS_KEY),
         insecure_http: r.switch(&t::INSECURE_HTTP),
         remote_store: remote_store(r),
+        retention: r.get(&t::RETENTION, parse::span(millis(DAY_MS, 366 * DAY_MS))),
     };
     let has_tls = r.is_given(&t::TLS_CERT) || r.is_given(&t::TLS_KEY);
     if !config.listen.ip().is_loopback() && !has_tls && !config.insecure_http {

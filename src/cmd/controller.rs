@@ -14,7 +14,7 @@ use super::settings::{BadSettings, Resolver, table as t, with_settings};
 use crate::bus::{Bus, NatsBus, Role};
 use crate::controller::{self, Controller, FirstThreshold, InsecureHttp, Outboxes, TlsFiles};
 use crate::model::HostName;
-use crate::store::ControllerDb;
+use crate::store::{ControllerDb, EmbeddedStore, MetricStore, RemoteStore};
 
 /// All that the controller is told.
 #[derive(Debug, Clone)]
@@ -82,6 +82,7 @@ pub(super) async fn start(
     shutdown: CancellationToken,
 ) -> Result<(), Failure> {
     let mut hangup = signal(SignalKind::hangup()).map_err(|error| Failure::Failed(error.to_string()))?;
+    let metrics = metrics(&config, &db)?;
     let config = controller::ControllerConfig {
         name,
         default_threshold: config.threshold,
@@ -93,7 +94,6 @@ pub(super) async fn start(
         outboxes: Outboxes::Own,
         data_dir: config.data_dir,
     };
-    let metrics = Arc::new(crate::store::MemoryStore::default());
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let running = Controller::start(config, bus, db, metrics, listener, shutdown.clone()).await;
     let running = running.map_err(|error| Failure::Failed(error.to_string()))?;
@@ -109,6 +109,15 @@ pub(super) async fn start(
         () = reload => {}
     }
     Ok(())
+}
+
+fn metrics(config: &ControllerConfig, db: &ControllerDb) -> Result<Arc<dyn MetricStore>, Failure> {
+    Ok(match config.remote_store.clone() {
+        Some(options) => Arc::new(RemoteStore::new(options).map_err(Failure::Usage)?),
+        None => Arc::new(
+            EmbeddedStore::open(db, config.retention).map_err(|error| Failure::Failed(error.to_string()))?,
+        ),
+    })
 }
 
 /// This machine's own name.

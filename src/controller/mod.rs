@@ -149,6 +149,10 @@ impl Controller {
             writes: Writes::new("the store of metrics", counters.clone()),
             counters: counters.clone(),
         };
+        let upkeep = {
+            let (metrics, shutdown) = (metrics.clone(), shutdown.clone());
+            async move { metrics.maintain(shutdown).await }
+        };
         let ingest = ingest::ingest(parts, shutdown.clone());
         let api = Arc::new(http::Api {
             bus,
@@ -172,6 +176,7 @@ impl Controller {
         tasks.spawn(fleet_task);
         tasks.spawn(desired_task);
         tasks.spawn(ingest);
+        tasks.spawn(upkeep);
         tasks.spawn(prune(db, shutdown));
         tasks.spawn(http::serve(gate, api));
         tasks.close();

@@ -104,6 +104,8 @@ table! {
             "File that holds user:password, or a bearer token, for that server";
         STORE_CA_FILE "store-ca-file" Setting::value("FILE"),
             "PEM file of the authorities to trust for that server instead of the public ones";
+        RETENTION "retention" Setting::value("SPAN").or("7d"),
+            "How long the embedded store keeps metrics; by the minute once they are older than a day";
     }
     /// The log.
     LOG "Log" {

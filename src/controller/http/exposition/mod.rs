@@ -9,6 +9,7 @@ use super::super::counters::{Counter, Counters};
 use super::super::fleet::FleetView;
 use super::super::ticks::LatestTicks;
 use crate::model::{Health, HostName, Incident, IncidentKind, Timestamp};
+use crate::store::Refusal;
 use text::Text;
 
 /// What is rendered.
@@ -17,6 +18,8 @@ pub(super) struct Figures<'a> {
     pub(super) ticks: &'a LatestTicks,
     pub(super) now: Timestamp,
     pub(super) counters: &'a Counters,
+    /// Samples that are not kept, by reason.
+    pub(super) refused: &'a [(Refusal, u64)],
     /// Open incidents; `None` where the store cannot say.
     pub(super) incidents: Option<&'a [Incident]>,
     pub(super) bus_connected: bool,
@@ -101,6 +104,13 @@ fn own(out: &mut Text, figures: &Figures<'_>) {
     for (kind, count) in figures.counters.events() {
         out.sample(name, &[("kind", kind.as_str())], count as f64);
     }
+    let name = "dockhealth_samples_refused_total";
+    if !figures.refused.is_empty() {
+        out.family(name, "counter", "Samples that are not kept, by reason.");
+    }
+    for (why, count) in figures.refused {
+        out.sample(name, &[("reason", why.as_str())], *count as f64);
+    }
     let name = "dockhealth_build_info";
     out.family(name, "gauge", "The controller's version.");
     out.sample(name, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
@@ -120,6 +130,7 @@ mod tests {
             ticks: &LatestTicks::default(),
             now: Timestamp::from_millis(0),
             counters: &counters,
+            refused: &[(Refusal::Future, 3)],
             incidents: None,
             bus_connected: true,
             store_writable: false,
@@ -128,6 +139,7 @@ mod tests {
         let text = render(&figures);
         for line in [
             "dockhealth_hosts{presence=\"live\"} 0",
+            "dockhealth_samples_refused_total{reason=\"future\"} 3",
             "dockhealth_containers{health=\"failing\"} 0",
             "dockhealth_bus_connected 1",
             "dockhealth_store_writable 0",

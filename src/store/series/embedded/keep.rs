@@ -41,7 +41,7 @@ struct Rolled {
 
 impl EmbeddedStore {
     /// Compacts what is complete, rolls up what is old and forgets what is older, until `shutdown`.
-    pub async fn maintain(&self, shutdown: CancellationToken) {
+    pub(super) async fn keep(&self, shutdown: CancellationToken) {
         let mut failing = false;
         let mut aged: Option<Instant> = None;
         match self.compactor.read(|conn| Ok(Backlog::load(conn)?)).await {
