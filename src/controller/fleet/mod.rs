@@ -2,6 +2,7 @@
 
 mod dispute;
 mod round;
+mod skew;
 mod state;
 
 use std::collections::BTreeSet;
@@ -407,12 +408,16 @@ fn row_of(seen: &HostSnapshot) -> Option<HostRow> {
 pub(crate) async fn known_hosts(db: &ControllerDb) -> Result<Vec<KnownHost>, StoreError> {
     let query = IncidentQuery { open: Some(true), host: None, limit: MAX_LIMIT };
     let open = db.incidents(query).await?;
-    let silent: BTreeSet<HostName> =
-        open.into_iter().filter(|i| i.kind == IncidentKind::Host).map(|i| i.host).collect();
+    let of = |kind: IncidentKind| -> BTreeSet<HostName> {
+        open.iter().filter(|incident| incident.kind == kind).map(|incident| incident.host.clone()).collect()
+    };
+    let (silent, skewed) = (of(IncidentKind::Host), of(IncidentKind::Clock));
     let known = |row: HostRow| {
         let presence = if silent.contains(&row.host) { Presence::Silent } else { Presence::Live };
         let report = serde_json::from_value(row.report).ok().map(Arc::new);
-        KnownHost { name: row.host, first_seen: row.first_seen, last_seen: row.last_seen, presence, report }
+        let clock_skewed = skewed.contains(&row.host);
+        let (first_seen, last_seen) = (row.first_seen, row.last_seen);
+        KnownHost { name: row.host, first_seen, last_seen, presence, clock_skewed, report }
     };
     Ok(db.hosts().await?.into_iter().map(known).collect())
 }
@@ -429,12 +434,16 @@ fn containers(seen: &Arc<HostSnapshot>) -> Option<&[ContainerReport]> {
     seen.report.as_ref().map(|report| report.containers.as_slice())
 }
 
-/// Whether a host changed in what the stream tells of it: more than the time of its last word.
+/// Whether a host changed in what the stream tells of it: more than the time of its last word, and its clock by a second.
 fn differs(old: &HostSnapshot, new: &HostSnapshot) -> bool {
     let told = |seen: &HostSnapshot| {
         let mut dto = super::http::dto::Host::new(seen);
-        dto.last_seen = Timestamp::from_millis(0);
+        (dto.last_seen, dto.clock_offset_ms) = (Timestamp::from_millis(0), None);
         dto
     };
-    told(old) != told(new)
+    let clock = match (old.clock_offset_ms, new.clock_offset_ms) {
+        (Some(before), Some(now)) => before.abs_diff(now) >= 1000,
+        (before, now) => before != now,
+    };
+    clock || told(old) != told(new)
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::skew::Skew;
 use crate::bus::HostReport;
 use crate::model::{Actor, EngineId, EventDraft, EventKind, HostName, InstanceId, Mono, Now, Timestamp};
 
@@ -49,6 +50,10 @@ pub(crate) struct HostSnapshot {
     pub(crate) last_seen: Timestamp,
     /// Who else claims its name or engine, in one plain sentence.
     pub(crate) conflict: Option<String>,
+    /// How far its clock is ahead of ours, milliseconds; `None` before it spoke to this process.
+    pub(crate) clock_offset_ms: Option<i64>,
+    /// Whether that is too far.
+    pub(crate) clock_skewed: bool,
     /// Its newest report, perhaps from before this controller process began.
     pub(crate) report: Option<Arc<HostReport>>,
 }
@@ -70,6 +75,8 @@ pub(crate) struct KnownHost {
     pub(crate) last_seen: Timestamp,
     /// Whether its silence was told already; otherwise it has 15 s to speak.
     pub(crate) presence: Presence,
+    /// Whether it was told that its clock is off.
+    pub(crate) clock_skewed: bool,
     /// Its last report, for `?stale=true`.
     pub(crate) report: Option<Arc<HostReport>>,
 }
@@ -110,9 +117,22 @@ struct Host {
     seen: Arc<HostSnapshot>,
     heard: Mono,
     speakers: Vec<Speaker>,
+    clock: Skew,
 }
 
 impl Host {
+    fn new(seen: HostSnapshot, now: Now, clock: Skew) -> Self {
+        Self { seen: Arc::new(seen), heard: now.mono, speakers: Vec::new(), clock }
+    }
+
+    /// Notes what time it is there.
+    fn note_clock(&mut self, report: &HostReport, now: Now) -> Option<FleetEvent> {
+        let told = self.clock.hear(&report.host, report.time, now.wall);
+        let seen = Arc::make_mut(&mut self.seen);
+        (seen.clock_offset_ms, seen.clock_skewed) = (self.clock.offset_ms(), self.clock.is_skewed());
+        told.map(|draft| FleetEvent { host: report.host.clone(), draft })
+    }
+
     fn note_speaker(&mut self, report: &HostReport, now: Now) {
         let engine = report.engine.id.clone();
         if let Some(known) = self.speakers.iter_mut().find(|s| s.nonce == report.nonce) {
@@ -153,10 +173,18 @@ impl FleetState {
     /// Takes up what an earlier controller process knew.
     pub(crate) fn restore(&mut self, known: impl IntoIterator<Item = KnownHost>, now: Now) {
         for host in known.into_iter().take(MAX_HOSTS) {
-            let KnownHost { name, first_seen, last_seen, presence, report } = host;
-            let seen =
-                HostSnapshot { name: name.clone(), presence, first_seen, last_seen, conflict: None, report };
-            self.hosts.insert(name, Host { seen: Arc::new(seen), heard: now.mono, speakers: Vec::new() });
+            let KnownHost { name, first_seen, last_seen, presence, clock_skewed, report } = host;
+            let seen = HostSnapshot {
+                name: name.clone(),
+                presence,
+                first_seen,
+                last_seen,
+                conflict: None,
+                clock_offset_ms: None,
+                clock_skewed,
+                report,
+            };
+            self.hosts.insert(name, Host::new(seen, now, Skew::known(clock_skewed)));
         }
     }
 
@@ -175,10 +203,11 @@ impl FleetState {
                 first_seen: now.wall,
                 last_seen: now.wall,
                 conflict: None,
+                clock_offset_ms: None,
+                clock_skewed: false,
                 report: None,
             };
-            self.hosts
-                .insert(name.clone(), Host { seen: Arc::new(seen), heard: now.mono, speakers: Vec::new() });
+            self.hosts.insert(name.clone(), Host::new(seen, now, Skew::default()));
         }
         let host = self.hosts.get_mut(&name).expect("present or just inserted");
         if host.seen.presence == Presence::Silent {
@@ -190,6 +219,7 @@ impl FleetState {
         host.heard = now.mono;
         Arc::make_mut(&mut host.seen).last_seen = now.wall;
         host.note_speaker(&report, now);
+        events.extend(host.note_clock(&report, now));
         let engine = report.engine.id.clone();
         if !host.is_outdated(&report) {
             Arc::make_mut(&mut host.seen).report = Some(report);
@@ -348,7 +378,7 @@ mod tests {
             instance: format!("instance-{nonce}").parse().unwrap(),
             nonce: Uuid::from_u128(nonce),
             seq: 1,
-            time: Timestamp::from_millis(0),
+            time: Timestamp::from_millis(1_000_000),
             agent_version: "0.1.0".into(),
             addresses: Vec::new(),
             engine: EngineReport {
@@ -383,7 +413,11 @@ mod tests {
         let mut told = Vec::new();
         for step in steps {
             let (second, events) = match *step {
-                Says(t, host, nonce, engine) => (t, fleet.feed(report(host, nonce, engine), at(t)).unwrap()),
+                Says(t, host, nonce, engine) => {
+                    let mut said = report(host, nonce, engine);
+                    Arc::make_mut(&mut said).time = at(t).wall;
+                    (t, fleet.feed(said, at(t)).unwrap())
+                }
                 Tick(t) => (t, fleet.tick(at(t))),
                 Deaf(t) => {
                     fleet.hearing(false, at(t));
@@ -479,6 +513,7 @@ mod tests {
             first_seen: Timestamp::from_millis(0),
             last_seen: Timestamp::from_millis(0),
             presence,
+            clock_skewed: false,
             report: None,
         };
         fleet.restore([known("a", Presence::Live), known("b", Presence::Silent)], at(0));
