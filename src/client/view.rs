@@ -67,6 +67,12 @@ pub struct HostView {
     pub last_seen: Timestamp,
     /// Who else claims its identity.
     pub conflict: Option<String>,
+    /// How far its clock is ahead of the controller's, milliseconds.
+    #[serde(default)]
+    pub clock_offset_ms: Option<i64>,
+    /// Whether that is too far.
+    #[serde(default)]
+    pub clock_skewed: bool,
     /// What its agent last said.
     pub agent: Option<AgentView>,
 }

@@ -122,6 +122,7 @@ fn show(hosts: &[HostView]) -> Result<(), Failure> {
         "CONTAINERS",
         "MONITORED",
         "NOT WELL",
+        "CLOCK",
         "LAST SEEN",
         "NOTE",
     ]);
@@ -142,11 +143,17 @@ fn show(hosts: &[HostView]) -> Result<(), Failure> {
             count(|a| a.containers),
             count(|a| a.monitored),
             count(|a| a.failing),
+            host.clock_offset_ms.map_or_else(|| UNKNOWN.into(), clock),
             time(host.last_seen),
             notes(host),
         ]);
     }
     table.print()
+}
+
+/// How far a clock is ahead of the controller's: `+0.1 s`, `-120.0 s`.
+fn clock(offset_ms: i64) -> String {
+    format!("{:+.1} s", offset_ms as f64 / 1000.0)
 }
 
 fn notes(host: &HostView) -> String {
@@ -156,6 +163,8 @@ fn notes(host: &HostView) -> String {
         None => format!("frozen by {}", freeze.by),
     });
     let dry = agent.filter(|a| a.dry_run).map(|_| "dry run".to_owned());
-    let parts: Vec<String> = host.conflict.clone().into_iter().chain(freeze).chain(dry).collect();
+    let skewed = host.clock_skewed.then(|| "its clock is off".to_owned());
+    let parts: Vec<String> =
+        host.conflict.clone().into_iter().chain(skewed).chain(freeze).chain(dry).collect();
     parts.join("; ")
 }

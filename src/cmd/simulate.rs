@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgMatches, Command};
 use tokio_util::sync::CancellationToken;
 
-use super::config::{self, LogConfig, NatsConfig};
+use super::config::{self, LogConfig, NatsConfig, RuntimeConfig};
 use super::output::{print, print_json};
 use super::runtime::serve;
 use super::settings::{OPTIONS, Resolver, Setting, parse, table as t, with_settings};
@@ -40,6 +40,8 @@ const BESIDE: Setting =
 
 /// Connections that the hosts share: enough that none is a bottleneck, few enough for small servers.
 const CONNECTIONS: u32 = 16;
+/// As the programs that it stands for have them.
+const THREADS: RuntimeConfig = RuntimeConfig { threads: 2 };
 /// How long the server may take to answer at first.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -94,7 +96,7 @@ fn config(mut r: Resolver) -> Result<Config, Failure> {
 /// Runs until told to end, or as long as it was told to.
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let config = config(Resolver::new(matches))?;
-    serve(&config.log.clone(), |shutdown| simulate(config, shutdown))
+    serve(&config.log.clone(), THREADS, |shutdown| simulate(config, shutdown))
 }
 
 async fn simulate(config: Config, shutdown: CancellationToken) -> Result<(), Failure> {

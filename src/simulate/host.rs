@@ -220,7 +220,6 @@ impl SimHost {
             time: now,
             agent_version: concat!(env!("CARGO_PKG_VERSION"), " (simulated)").to_owned(),
             addresses: Vec::new(),
-            identity: None,
             engine: EngineReport {
                 status: EngineStatus::Reachable,
                 id: format!("SIM:{}", self.instance.as_str()).parse().ok(),

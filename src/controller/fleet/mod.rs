@@ -5,6 +5,7 @@ mod dispute;
 mod identity;
 mod known;
 mod round;
+mod skew;
 mod state;
 
 use std::pin::pin;
@@ -411,12 +412,16 @@ fn containers(seen: &Arc<HostSnapshot>) -> Option<&[ContainerReport]> {
     seen.report.as_ref().map(|report| report.containers.as_slice())
 }
 
-/// Whether a host changed in what the stream tells of it: more than the time of its last word.
+/// Whether a host changed in what the stream tells of it: more than the time of its last word, and its clock by a second.
 fn differs(old: &HostSnapshot, new: &HostSnapshot) -> bool {
     let told = |seen: &HostSnapshot| {
         let mut dto = super::http::dto::Host::new(seen);
-        dto.last_seen = Timestamp::from_millis(0);
+        (dto.last_seen, dto.clock_offset_ms) = (Timestamp::from_millis(0), None);
         dto
     };
-    told(old) != told(new)
+    let clock = match (old.clock_offset_ms, new.clock_offset_ms) {
+        (Some(before), Some(now)) => before.abs_diff(now) >= 1000,
+        (before, now) => before != now,
+    };
+    clock || told(old) != told(new)
 }

@@ -158,6 +158,11 @@ pub struct Host {
     pub last_seen: Timestamp,
     /// Who else claims its name or engine; null when nobody does.
     pub conflict: Option<String>,
+    /// How far its clock is ahead of the controller's, milliseconds, negative where it is behind; null until it spoke to
+    /// this controller process.
+    pub clock_offset_ms: Option<i64>,
+    /// Whether that is too far: more than 30 s either way.
+    pub clock_skewed: bool,
     /// What its agent last said; null until it spoke to this controller process.
     pub agent: Option<Agent>,
 }
@@ -222,6 +227,8 @@ impl Host {
             first_seen: seen.first_seen,
             last_seen: seen.last_seen,
             conflict: seen.conflict.clone(),
+            clock_offset_ms: seen.clock_offset_ms,
+            clock_skewed: seen.clock_skewed,
             agent,
         }
     }

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::delivery::{Delivered, Delivery};
 use crate::bus::{Bus, BusError, OutboxItem, encode, gzip};
-use crate::model::{Actor, EventDraft, EventKind, HostName, MetricTick, SeriesName, Timestamp};
+use crate::model::{Actor, EventDraft, EventKind, HostName, MetricTick, SeriesName, Timestamp, Values};
 use crate::store::{AgentDb, Durability, TickRow, TicksKept};
 
 /// Ticks that may wait to be taken over; the sampler drops what is beyond, and counts it.
@@ -202,7 +202,8 @@ impl Lane {
     /// Takes over a tick from the sampler.
     async fn take(&mut self, mut tick: MetricTick) {
         self.complete(&mut tick).await;
-        let samples = tick.host.len() + tick.containers.values().map(|values| values.len()).sum::<usize>();
+        let samples = tick.host.len() + tick.containers.values().map(Values::len).sum::<usize>();
+        tracing::debug!(time = tick.time, samples, "measured");
         self.last_seq += 1;
         self.fresh.push_back(Fresh {
             seq: self.last_seq,

@@ -87,6 +87,7 @@ fn kind(kind: IncidentKind) -> &'static str {
         IncidentKind::Engine => "engine",
         IncidentKind::Host => "host",
         IncidentKind::Identity => "identity",
+        IncidentKind::Clock => "clock",
     }
 }
 
