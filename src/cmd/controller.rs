@@ -92,8 +92,9 @@ pub(super) async fn start(
         insecure_http: if config.insecure_http { InsecureHttp::Allowed } else { InsecureHttp::Refused },
         data_dir: config.data_dir,
     };
+    let metrics = Arc::new(crate::store::MemoryStore::default());
     let scheme = if config.tls.is_some() { "https" } else { "http" };
-    let running = Controller::start(config, bus, db, listener, shutdown.clone()).await;
+    let running = Controller::start(config, bus, db, metrics, listener, shutdown.clone()).await;
     let running = running.map_err(|error| Failure::Failed(error.to_string()))?;
     tracing::info!("listening on {scheme}://{}", running.address());
     let reload = async {

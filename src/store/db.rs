@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
-use super::dir::{DirLock, is_full, private_file};
+use super::dir::{DirLock, free_bytes, is_full, private_file};
 use super::error::Fault;
 use crate::model::clean;
 
@@ -71,6 +71,11 @@ impl Db {
         if is_full(&self.file) { Err(StoreError::Full { file: self.file.to_path_buf() }) } else { Ok(()) }
     }
 
+    /// How many bytes are free on its disk; `None` where that cannot be told.
+    pub(super) fn free_bytes(&self) -> Option<u64> {
+        free_bytes(&self.file)
+    }
+
     /// Runs `work` on the database's thread, after what was handed over before. Once handed over it runs even if
     /// the caller stops waiting.
     pub(super) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
@@ -91,11 +96,19 @@ impl Db {
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
     {
+        self.read(move |conn| transact(conn, work)).await
+    }
+
+    /// The same without waiting for the disk: what is stored outlives the process, and power loss only after the next
+    /// [`Self::write`].
+    pub(super) async fn write_unsynced<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
+    {
         self.read(move |conn| {
-            let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let value = work(&tx)?;
-            tx.commit()?;
-            Ok(value)
+            let unsynced = Unsynced::begin(conn)?;
+            transact(unsynced.0, work)
         })
         .await
     }
@@ -111,6 +124,35 @@ impl Db {
 
     fn closed(&self) -> StoreError {
         StoreError::Closed { file: self.file.to_path_buf() }
+    }
+}
+
+fn transact<T>(
+    conn: &mut Connection,
+    work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let value = work(&tx)?;
+    tx.commit()?;
+    Ok(value)
+}
+
+/// A connection whose commits do not wait for the disk, until dropped. Checkpoints do all the same, so that the database
+/// stays in order whatever happens.
+struct Unsynced<'a>(&'a mut Connection);
+
+impl<'a> Unsynced<'a> {
+    fn begin(conn: &'a mut Connection) -> Result<Self, Fault> {
+        conn.pragma_update(None, "synchronous", "NORMAL")?;
+        Ok(Self(conn))
+    }
+}
+
+impl Drop for Unsynced<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.pragma_update(None, "synchronous", "FULL") {
+            tracing::error!(%error, "the database does not wait for the disk any more");
+        }
     }
 }
 
@@ -228,6 +270,13 @@ mod tests {
                 Ok((mode, sync))
             });
             assert_eq!(pragmas.await.unwrap(), ("wal".to_owned(), 2), "2 is FULL");
+
+            let mode =
+                |conn: &Connection| conn.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0));
+            assert_eq!(db.write_unsynced(move |tx| Ok(mode(tx)?)).await.unwrap(), 1, "1 is NORMAL");
+            let panicked = db.write_unsynced(|_| -> Result<(), Fault> { panic!("on purpose") });
+            assert!(matches!(panicked.await, Err(StoreError::Closed { .. })));
+            assert_eq!(db.read(move |conn| Ok(mode(conn)?)).await.unwrap(), 2, "2 is FULL");
         });
     }
 

@@ -10,6 +10,7 @@ mod heal;
 mod http;
 mod metrics;
 mod ping;
+mod push;
 mod readme;
 mod store;
 mod support;

@@ -22,6 +22,7 @@ use super::clock::Clock;
 use super::counters::{Counter, Counters};
 use super::history::History;
 use super::listen::listen;
+use super::ticks::Ticks;
 use crate::bus::{
     Bus, BusError, BusStatus, ContainerReport, HostReport, Incoming, PROTOCOL_VERSION, Subject, decode,
 };
@@ -32,7 +33,7 @@ use dispute::Disputes;
 pub(crate) use round::Round;
 pub use state::Presence;
 use state::{FleetEvent, FleetState};
-pub(crate) use state::{FleetView, HostSnapshot, KnownHost};
+pub(crate) use state::{FleetView, HostSnapshot, KnownHost, MAX_HOSTS};
 
 /// How many callers may wait to be heard; one beyond that waits to hand its question over.
 const QUEUE: usize = 256;
@@ -104,6 +105,7 @@ pub(crate) struct FleetParts {
     pub(crate) history: History,
     pub(crate) counters: Arc<Counters>,
     pub(crate) updates: broadcast::Sender<Update>,
+    pub(crate) ticks: Ticks,
     pub(crate) clock: Clock,
     pub(crate) known: Vec<KnownHost>,
     /// How long a list waits for answers.
@@ -330,6 +332,7 @@ impl Owner {
             Command::List(reply) => self.list(reply).await,
             Command::Forget(host, reply) => {
                 self.state.forget(&host);
+                self.parts.ticks.forget(&host);
                 if let Some(asking) = &mut self.asking {
                     asking.round.forget(&host);
                 }

@@ -5,7 +5,7 @@
 //!  network ◄─ sweeps ◄──┼── owner (HostState) ───┼─► keeper ──► agent.db (events, evidence, desired state)
 //!  bus ─────► desired ──┤                        └─► outbox ──► bus
 //!  bus, socket ─ asks ──┤
-//!  files ───► sampling ─┘ ticks of samples ─────► outbox
+//!  files ───► sampling ─┘ ticks ───────────────────► lane ──► bus (metrics)
 //! ```
 //!
 //! The owner is the only one to hold the state. The others end when `shutdown` is cancelled; stopping the agent
@@ -13,8 +13,10 @@
 
 mod actuator;
 mod clock;
+mod delivery;
 mod desired;
 mod keeper;
+mod lane;
 mod outbox;
 mod owner;
 mod reporter;
@@ -48,6 +50,7 @@ use crate::store::{AgentDb, StoreError};
 use super::decide::{Attachment, Memory, OwnContainers, Policy};
 use super::ping::Pinger;
 
+pub use lane::{LaneParts, metric_lane};
 pub use sampling::Sampling;
 pub use watcher::RECONCILE_EVERY;
 
@@ -166,6 +169,14 @@ pub async fn run(
     for draft in interrupted {
         keeper.keep(keeper::Keep::Event(draft.stamp(&settings.host, Timestamp::now())));
     }
+    let lane = LaneParts {
+        host: settings.host.clone(),
+        bus: parts.bus.clone(),
+        db: parts.db.clone(),
+        told: outbox_grew.clone(),
+    };
+    let (ticks, lane) = metric_lane(lane, shutdown.clone());
+    tracker.spawn(lane);
     outbox::spawn(&tracker, &parts, &settings.host, outbox_grew, &shutdown);
     let refresher = watcher::spawn(&tracker, &parts, half_done, inbox.clone(), keeper.clone(), &shutdown);
     desired::spawn(&tracker, &parts.bus, desired.clone(), inbox.clone(), keeper.clone(), &shutdown);
@@ -175,13 +186,7 @@ pub async fn run(
     }
     sampling::spawn_identity(&tracker, &settings.machine, &inbox, &shutdown);
     if let Some(sampling) = parts.sampling.clone() {
-        let (ticks, mut ticked) = mpsc::channel(sampling::TICKS);
         sampling::spawn(&tracker, &settings.machine, sampling, &inbox, ticks, &shutdown);
-        tracker.spawn(async move {
-            while let Some(tick) = ticked.recv().await {
-                tracing::trace!(time = tick.time, containers = tick.containers.len(), "measured");
-            }
-        });
     }
     let actuator = actuator::Actuator::new(&parts, &settings, refresher, &shutdown);
     let local_freeze = keeper::load_freeze(&parts.db).await?;

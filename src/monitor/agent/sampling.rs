@@ -15,8 +15,6 @@ use crate::bus::Capability;
 use crate::metrics::{Machine, Sensors, SizeBook, SizeSource, Sizes, StatsSource, Subject, host_identity};
 use crate::model::{ContainerId, HostIdentity, MetricTick, SeriesName, Timestamp, Values};
 
-/// Ticks that wait to be kept at most; beyond that new ones are dropped and counted.
-pub(super) const TICKS: usize = 16;
 /// Between two questions about sizes. Each makes the engine work.
 const SIZES_PACE: Duration = Duration::from_secs(10);
 /// How long the engine may take to add up one container's files.

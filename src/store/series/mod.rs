@@ -1,11 +1,15 @@
 //! Metrics over time, behind one trait: embedded in `controller.db`, or a server that speaks Prometheus' protocols.
 
+mod memory;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
 use super::StoreError;
 use crate::model::{HostName, MetricSubject, MetricTick, SeriesName};
+
+pub use memory::MemoryStore;
 
 /// Points that one range may have per series.
 pub const MAX_POINTS: usize = 11_000;
