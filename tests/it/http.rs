@@ -6,5 +6,7 @@ mod changes;
 mod client;
 mod door;
 mod history;
+mod measured;
+mod prometheus;
 mod views;
 mod world;
