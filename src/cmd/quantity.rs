@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(sparkline(&[Some(0.0), Some(5.0), None, Some(10.0)], 10), "▁▅ █");
         assert_eq!(sparkline(&[Some(3.0); 4], 10), "████");
         assert_eq!(sparkline(&[Some(0.0); 3], 10), "▁▁▁");
-        assert_eq!(sparkline(&[Some(1.0), Some(3.0), Some(4.0), None], 2), "▄█");
+        assert_eq!(sparkline(&[Some(1.0), Some(3.0), Some(4.0), None], 2), "▅█");
         assert_eq!(sparkline(&[], 10), "");
     }
 

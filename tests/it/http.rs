@@ -6,6 +6,8 @@ mod changes;
 mod client;
 mod door;
 mod history;
+mod measured;
+mod prometheus;
 mod proxy;
 mod views;
 mod world;

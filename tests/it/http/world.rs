@@ -115,7 +115,6 @@ pub(super) struct World {
     pub(super) address: SocketAddr,
     pub(super) bus: TestBus,
     pub(super) db: ControllerDb,
-    pub(super) metrics: MemoryStore,
     pub(super) dir: tempfile::TempDir,
     /// The first token.
     pub(super) token: String,
@@ -165,7 +164,7 @@ impl World {
         let listener = TcpListener::bind(listen).await.unwrap();
         let shutdown = CancellationToken::new();
         let metrics = MemoryStore::default();
-        let parts = (Arc::new(bus.clone()), db.clone(), Arc::new(metrics.clone()), shutdown.clone());
+        let parts = (Arc::new(bus.clone()), db.clone(), Arc::new(metrics), shutdown.clone());
         let controller =
             Controller::start(config, parts.0, parts.1, parts.2, listener, parts.3).await.unwrap();
         let token = std::fs::read_to_string(dir.path().join("token")).unwrap_or_default().trim().to_owned();
@@ -173,7 +172,7 @@ impl World {
         if address.ip().is_unspecified() {
             address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
         }
-        let world = Self { address, bus, db, metrics, dir, token, shutdown, controller };
+        let world = Self { address, bus, db, dir, token, shutdown, controller };
         if world.controller.tls().is_none() {
             eventually("the desired state is read", async || {
                 (world.get("/readyz").await.status == 200).then_some(())

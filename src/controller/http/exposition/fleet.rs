@@ -235,3 +235,7 @@ fn reported(out: &mut Text, containers: &[Subject<'_>]) {
         out.sample(name, &labels, 1.0);
     }
 }
+
+#[cfg(test)]
+#[path = "fleet_tests.rs"]
+mod tests;
