@@ -6,7 +6,7 @@ mod local;
 mod sse;
 mod view;
 
-pub use api::{Answer, Api, ApiError, ApiOptions, Method, is_loopback};
+pub use api::{Answer, Api, ApiError, ApiOptions, Method};
 pub use local::{AgentSocket, LocalError};
 pub use sse::{SseEvent, SseReader};
 pub use view::{AgentView, ContainerView, DetailsView, EngineView, HostView, TokenView};

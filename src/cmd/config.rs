@@ -1,7 +1,7 @@
 //! What the long-running programs are told, typed and checked: plain values, ready to be wired.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::settings::parse::{self, millis};
@@ -10,6 +10,8 @@ use crate::bus::{NatsOptions, Role};
 use crate::docker::{AnonymousVolumes, EngineAddress};
 use crate::model::{HostName, OnStop, Rate, Threshold};
 use crate::monitor::decide::{Policy, RestartMode};
+use crate::outbound::is_loopback;
+use crate::store::{RemoteOptions, StoreCredentials};
 
 /// The NATS server and how to log in there; the files were readable when they were named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -125,6 +127,8 @@ pub struct ControllerConfig {
     pub tls: Option<CertFiles>,
     /// Whether plain HTTP beyond loopback was agreed to.
     pub insecure_http: bool,
+    /// The server that keeps metrics; `None`: they are kept in `controller.db`.
+    pub remote_store: Option<RemoteOptions>,
 }
 
 const LONGEST_MS: u64 = 7 * 86_400_000;
@@ -250,7 +254,34 @@ pub fn agent(r: &mut Resolver) -> AgentConfig {
     }
 }
 
-/// Reads the settings of [`t::COMMON`] and [`t::DOOR`].
+/// Reads the settings of [`t::STORE`].
+fn remote_store(r: &mut Resolver) -> Option<RemoteOptions> {
+    let url = r.get(&t::STORE_URL, parse::metric_store);
+    let write_url = r.opt(&t::STORE_WRITE_URL, parse::metrics_server);
+    let secret = r.opt(&t::STORE_CREDENTIALS_FILE, parse::secret);
+    let ca_pem = r.opt(&t::STORE_CA_FILE, |text| parse::contents(Path::new(text)));
+    if url.is_none() && !r.is_given(&t::STORE_URL) {
+        for setting in [&t::STORE_WRITE_URL, &t::STORE_CREDENTIALS_FILE, &t::STORE_CA_FILE] {
+            if r.is_given(setting) {
+                r.wrong(setting, "it is about a server, and none is named: give --store URL");
+            }
+        }
+    }
+    let url = url?;
+    let in_the_clear =
+        |url: &http::Uri| url.scheme_str() == Some("http") && !url.host().is_some_and(is_loopback);
+    let exposed = in_the_clear(&url) || write_url.as_ref().is_some_and(in_the_clear);
+    if secret.is_some() && exposed && !r.switch(&t::INSECURE_HTTP) {
+        r.wrong(
+            &t::STORE_CREDENTIALS_FILE,
+            "the secret would go over the network in the clear: give https:// URLs, or --insecure-http",
+        );
+    }
+    let credentials = secret.map(|secret| StoreCredentials::new(secret.expose()));
+    Some(RemoteOptions { url, write_url, credentials, ca_pem })
+}
+
+/// Reads the settings of [`t::COMMON`], [`t::DOOR`] and [`t::STORE`].
 pub fn controller(r: &mut Resolver) -> ControllerConfig {
     let config = ControllerConfig {
         data_dir: data_dir(r),
@@ -260,6 +291,7 @@ pub fn controller(r: &mut Resolver) -> ControllerConfig {
         allowed_hosts: r.list(&t::ALLOWED_HOST, parse::allowed_host),
         tls: cert_files(r, &t::TLS_CERT, &t::TLS_KEY),
         insecure_http: r.switch(&t::INSECURE_HTTP),
+        remote_store: remote_store(r),
     };
     let has_tls = r.is_given(&t::TLS_CERT) || r.is_given(&t::TLS_KEY);
     if !config.listen.ip().is_loopback() && !has_tls && !config.insecure_http {

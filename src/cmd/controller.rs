@@ -12,7 +12,7 @@ use super::config::{self, ControllerConfig, LogConfig, NatsConfig, RuntimeConfig
 use super::runtime::serve;
 use super::settings::{BadSettings, Resolver, table as t, with_settings};
 use crate::bus::{Bus, NatsBus, Role};
-use crate::controller::{self, Controller, FirstThreshold, InsecureHttp, TlsFiles};
+use crate::controller::{self, Agents, Controller, FirstThreshold, InsecureHttp, TlsFiles};
 use crate::model::HostName;
 use crate::store::ControllerDb;
 
@@ -36,7 +36,7 @@ pub fn command() -> clap::Command {
     let about = "Serve the REST interface and tell the agents what is wanted";
     with_settings(
         clap::Command::new("controller").about(about),
-        &[t::COMMON, t::NATS, t::DOOR, t::INSECURE, t::LOG],
+        &[t::COMMON, t::NATS, t::DOOR, t::INSECURE, t::STORE, t::LOG],
     )
 }
 
@@ -85,8 +85,13 @@ pub(super) async fn start(
     shutdown: CancellationToken,
 ) -> Result<(), Failure> {
     let mut hangup = signal(SignalKind::hangup()).map_err(|error| Failure::Failed(error.to_string()))?;
+    let agents = match first_threshold {
+        FirstThreshold::Shared => Agents::Within,
+        FirstThreshold::Stored { .. } => Agents::Elsewhere,
+    };
     let config = controller::ControllerConfig {
         name,
+        agents,
         default_threshold: config.threshold,
         first_threshold,
         response_window: config.response_window,
@@ -95,8 +100,9 @@ pub(super) async fn start(
         insecure_http: if config.insecure_http { InsecureHttp::Allowed } else { InsecureHttp::Refused },
         data_dir: config.data_dir,
     };
+    let metrics = Arc::new(crate::store::MemoryStore::default());
     let scheme = if config.tls.is_some() { "https" } else { "http" };
-    let running = Controller::start(config, bus, db, listener, shutdown.clone()).await;
+    let running = Controller::start(config, bus, db, metrics, listener, shutdown.clone()).await;
     let running = running.map_err(|error| Failure::Failed(error.to_string()))?;
     tracing::info!("listening on {scheme}://{}", running.address());
     let reload = async {

@@ -25,6 +25,7 @@ mod ps;
 mod reach;
 mod runtime;
 pub mod settings;
+mod simulate;
 mod target;
 mod threshold;
 mod token;
@@ -70,6 +71,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: antagonist::command, run: antagonist::run },
     Subcommand { command: dummy::command, run: dummy::run },
     Subcommand { command: demo::command, run: demo::run },
+    Subcommand { command: simulate::command, run: simulate::run },
     Subcommand { command: completions::command, run: completions::run },
     Subcommand { command: version::command, run: version::run },
 ];

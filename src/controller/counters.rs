@@ -40,6 +40,12 @@ counters! {
     Batches = "dockhealth_outbox_batches_total", "Outbox batches stored and acknowledged.";
     BatchesRefused = "dockhealth_outbox_batches_refused_total",
         "Outbox batches not acknowledged: unreadable, for another host, or not stored.";
+    BatchesDeferred = "dockhealth_outbox_batches_deferred_total",
+        "Outbox batches passed over because too many waited; their agents send them again.";
+    Ticks = "dockhealth_metric_ticks_stored_total", "Ticks of metrics stored: one is all that a host measured at a moment.";
+    Samples = "dockhealth_metric_samples_stored_total", "Samples of metrics stored.";
+    TicksRefused = "dockhealth_metric_ticks_refused_total",
+        "Ticks of metrics refused for good: unreadable, of an impossible time, or too large.";
     Events = "dockhealth_events_stored_total", "Events stored.";
     EventsLost = "dockhealth_events_lost_total", "Events of the controller's own that could not be stored.";
     StoreErrors = "dockhealth_store_errors_total", "Writes to the database that failed.";

@@ -12,6 +12,8 @@ mod history;
 mod http;
 mod ingest;
 mod listen;
+mod ticks;
+mod writes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,14 +26,17 @@ use tokio_util::task::TaskTracker;
 
 use crate::bus::{Bus, DesiredChange};
 use crate::model::Timestamp;
-use crate::store::{ControllerDb, StoreError};
+use crate::store::{ControllerDb, MetricStore, StoreError};
 use clock::Clock;
 use counters::Counters;
 use desired::DesiredParts;
 use fleet::{FleetParts, HostSnapshot};
 use history::History;
+use ingest::IngestParts;
+use ticks::Ticks;
+use writes::Writes;
 
-pub use config::{ControllerConfig, FirstThreshold, InsecureHttp, InsecureListen};
+pub use config::{Agents, ControllerConfig, FirstThreshold, InsecureHttp, InsecureListen};
 pub use fleet::Presence;
 pub use http::{
     Accepted, Agent, Container, ContainerDetails, DesiredNotice, FreezeEntry, Host, HostContainers,
@@ -93,6 +98,7 @@ impl Controller {
         config: ControllerConfig,
         bus: Arc<dyn Bus>,
         db: ControllerDb,
+        metrics: Arc<dyn MetricStore>,
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> Result<Self, StartError> {
@@ -105,7 +111,8 @@ impl Controller {
         http::first_token(&db, &token).await?;
 
         let (clock, counters) = (Clock::start(), Arc::new(Counters::default()));
-        let updates = broadcast::Sender::new(UPDATES);
+        let (updates, ticks) = (broadcast::Sender::new(UPDATES), Ticks::default());
+        let own_agent = (config.agents == Agents::Within).then(|| config.name.clone());
         let history = History::new(db.clone(), counters.clone(), config.name);
         let parts = FleetParts {
             bus: bus.clone(),
@@ -113,8 +120,10 @@ impl Controller {
             history: history.clone(),
             counters: counters.clone(),
             updates: updates.clone(),
+            ticks: ticks.clone(),
             clock,
             known: fleet::known_hosts(&db).await?,
+            own_agent,
             window: config.response_window,
         };
         let (fleet, fleet_task) = fleet::fleet(parts, shutdown.clone());
@@ -129,7 +138,15 @@ impl Controller {
             first_threshold: config.first_threshold,
         };
         let (desired, desired_task) = desired::desired(parts, shutdown.clone());
-        let ingest = ingest::ingest(bus.clone(), history.clone(), counters.clone(), shutdown.clone());
+        let parts = IngestParts {
+            bus: bus.clone(),
+            history: history.clone(),
+            metrics,
+            ticks,
+            writes: Writes::new("the store of metrics", counters.clone()),
+            counters: counters.clone(),
+        };
+        let ingest = ingest::ingest(parts, shutdown.clone());
         let api = Arc::new(http::Api {
             bus,
             db: db.clone(),

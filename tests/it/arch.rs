@@ -34,7 +34,9 @@ impl Emulated {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let mut command = clean_command_of(self.emulator, dir.path());
         command.arg(&self.binary).args(args);
-        command.output().unwrap_or_else(|e| panic!("this test needs {} (qemu-user-static): {e}", self.emulator))
+        command
+            .output()
+            .unwrap_or_else(|e| panic!("this test needs {} (qemu-user-static): {e}", self.emulator))
     }
 
     /// What it prints when it must succeed.

@@ -135,7 +135,7 @@ async fn history(controller: &ControllerDb) -> Vec<u64> {
 async fn waiting(agent: &AgentDb) -> Vec<u64> {
     let number = |item| match item {
         OutboxItem::Event(event) => event.reason.parse().unwrap(),
-        OutboxItem::Unknown => panic!("an item was damaged"),
+        OutboxItem::Metrics(_) | OutboxItem::Unknown => panic!("an item was damaged"),
     };
     let front = agent.peek(usize::MAX, usize::MAX).await.unwrap();
     front.map(|slice| slice.items.into_iter().map(number).collect()).unwrap_or_default()

@@ -150,9 +150,7 @@ impl Connection {
         }
         let limit = self.0.line.client.max_payload();
         if bytes > limit {
-            return Err(BusError::Refused(format!(
-                "a message of {bytes} bytes is above the server's max_payload of {limit}; raise it in its configuration"
-            )));
+            return Err(BusError::TooLarge { bytes, limit });
         }
         Ok(())
     }

@@ -351,7 +351,7 @@ mod tests {
     fn settings_that_do_not_go_together() {
         let secret = toml("s");
         let file = secret.path().to_str().unwrap();
-        let cases: [(&[&str], &str); 5] = [
+        let cases: [(&[&str], &str); 7] = [
             (&["--listen", "0.0.0.0:8930"], "--listen: 0.0.0.0:8930 is reached from beyond this machine"),
             (&["--tls-cert", file], "--tls-cert: tls-cert and tls-key go together"),
             (&["--nats-user", "u"], "--nats-user: nats-user and nats-password-file go together"),
@@ -360,6 +360,11 @@ mod tests {
                 "--nats-creds-file: give one way to log in",
             ),
             (&["--nats", "nats://u:p@h"], "--nats: a URL must hold no user or password"),
+            (&["--store-credentials-file", file], "--store-credentials-file: it is about a server"),
+            (
+                &["--store", "http://metrics.example.org:8428", "--store-credentials-file", file],
+                "--store-credentials-file: the secret would go over the network in the clear",
+            ),
         ];
         for (args, expected) in cases {
             let bad = controller::config(resolver(controller::command(), args, &[], None)).unwrap_err();
@@ -367,6 +372,10 @@ mod tests {
         }
         let args = ["--listen", "0.0.0.0:8930", "--insecure-http"];
         assert!(controller::config(resolver(controller::command(), &args, &[], None)).is_ok());
+        let env = [("DOCKHEALTH_STORE", "http://127.0.0.1:8428")];
+        let args = ["--store-credentials-file", file];
+        let config = controller::config(resolver(controller::command(), &args, &env, None)).unwrap();
+        assert!(config.controller.remote_store.unwrap().credentials.is_some());
     }
 
     #[test]

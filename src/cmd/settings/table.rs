@@ -96,6 +96,17 @@ table! {
         TLS_CERT "tls-cert" Setting::value("FILE"), "PEM file of the server's certificate chain";
         TLS_KEY "tls-key" Setting::value("FILE"), "PEM file of its key";
     }
+    /// Where metrics are kept.
+    STORE "Metrics" {
+        STORE_URL "store" Setting::value("embedded|URL").or("embedded"),
+            "Where metrics are kept: embedded, in controller.db, or on a server that speaks Prometheus' remote write and PromQL";
+        STORE_WRITE_URL "store-write-url" Setting::value("URL"),
+            "Where that server is written to [default: /api/v1/write below --store]";
+        STORE_CREDENTIALS_FILE "store-credentials-file" Setting::value("FILE"),
+            "File that holds user:password, or a bearer token, for that server";
+        STORE_CA_FILE "store-ca-file" Setting::value("FILE"),
+            "PEM file of the authorities to trust for that server instead of the public ones";
+    }
     /// The log.
     LOG "Log" {
         LOG_FILE "log-file" Setting::value("FILE"), "Log into this file too, rotated by size";

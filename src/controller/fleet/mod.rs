@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{BoxStream, Fuse};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use super::clock::Clock;
 use super::counters::{Counter, Counters};
 use super::history::History;
 use super::listen::listen;
+use super::ticks::Ticks;
 use crate::bus::{
     Bus, BusError, BusStatus, ContainerReport, HostReport, Incoming, PROTOCOL_VERSION, Subject, decode,
 };
@@ -32,7 +33,7 @@ use dispute::Disputes;
 pub(crate) use round::Round;
 pub use state::Presence;
 use state::{FleetEvent, FleetState};
-pub(crate) use state::{FleetView, HostSnapshot, KnownHost};
+pub(crate) use state::{FleetView, HostSnapshot, KnownHost, MAX_HOSTS};
 
 /// How many callers may wait to be heard; one beyond that waits to hand its question over.
 const QUEUE: usize = 256;
@@ -104,8 +105,11 @@ pub(crate) struct FleetParts {
     pub(crate) history: History,
     pub(crate) counters: Arc<Counters>,
     pub(crate) updates: broadcast::Sender<Update>,
+    pub(crate) ticks: Ticks,
     pub(crate) clock: Clock,
     pub(crate) known: Vec<KnownHost>,
+    /// The agent within this process, which will report: expected, by this name, until anyone has.
+    pub(crate) own_agent: Option<HostName>,
     /// How long a list waits for answers.
     pub(crate) window: Duration,
 }
@@ -137,7 +141,7 @@ struct Owner {
     state: FleetState,
     publish: watch::Sender<Arc<FleetView>>,
     asking: Option<Asking>,
-    /// Whether this process has asked the agents before.
+    /// Whether who is there was asked for, and waited for, before.
     asked: bool,
     saved: Instant,
     disputes: Disputes,
@@ -148,20 +152,23 @@ struct Owner {
 /// A round under way.
 struct Asking {
     round: Round,
-    answers: BoxStream<'static, Bytes>,
+    answers: Fuse<BoxStream<'static, Bytes>>,
     until: Instant,
+    /// Nobody waits for the round that greets.
     waiters: Vec<Waiter>,
-    /// Whether this process had asked nobody before.
-    first: bool,
-    /// Whether an answer was refused because its host had not pushed a report yet.
-    early: bool,
 }
 
 impl Asking {
-    /// Whether there is no use in waiting longer. Before anybody was asked, that nobody is known to be live does not
-    /// mean that nobody is.
-    fn is_done(&self) -> bool {
-        self.round.is_complete() && !(self.first && self.round.answered().is_empty())
+    /// The next answer; `None` when there is no use in waiting longer. That nobody is left to answer ends the round
+    /// only when nobody is expected: an agent that is beginning to work is about to report.
+    async fn next(&mut self) -> Option<Bytes> {
+        let next = async {
+            match self.answers.next().await {
+                None if !self.round.is_complete() => std::future::pending().await,
+                answer => answer,
+            }
+        };
+        tokio::time::timeout_at(self.until, next).await.ok().flatten()
     }
 }
 
@@ -212,14 +219,25 @@ impl Owner {
     /// Begins a round for `waiters`.
     async fn begin(&mut self, waiters: Vec<Waiter>) -> Result<(), (BusError, Vec<Waiter>)> {
         let answers = match self.ask().await {
-            Ok(answers) => answers,
+            Ok(answers) => answers.fuse(),
             Err(error) => return Err((error, waiters)),
         };
         let until = Instant::now() + self.parts.window;
-        let round = Round::new(self.state.live());
-        let first = !std::mem::replace(&mut self.asked, true);
-        self.asking = Some(Asking { round, answers, until, waiters, first, early: false });
+        let mut expected = self.state.live();
+        if expected.is_empty() {
+            expected.extend(self.parts.own_agent.clone());
+        }
+        self.asking = Some(Asking { round: Round::new(expected), answers, until, waiters });
         Ok(())
+    }
+
+    /// Whether the round has no use in waiting longer. Before who is there was waited for once, that nobody is
+    /// expected does not mean that nobody is there.
+    fn is_done(&self) -> bool {
+        let done = |asking: &Asking| {
+            asking.round.is_complete() && (self.asked || !asking.round.answered().is_empty())
+        };
+        self.asking.as_ref().is_some_and(done)
     }
 
     async fn ask(&mut self) -> Result<BoxStream<'static, Bytes>, BusError> {
@@ -234,13 +252,29 @@ impl Owner {
         tokio::time::timeout(window, asked).await.unwrap_or_else(|_| Err(late()))
     }
 
+    /// Takes a report that its host pushed. An agent's first one answers the list as well: before it, its answers
+    /// could not count.
     async fn pushed(&mut self, message: Incoming) {
         let taken = match decode::<HostReport>(&message.payload) {
-            Ok(report) if message.subject.host() == Some(&report.host) => self.feed(report).await,
+            Ok(report) if message.subject.host() == Some(&report.host) => {
+                let (host, first) = (report.host.clone(), !self.state.knows(&report));
+                let taken = self.feed(report).await;
+                if let (Ok(()), Some(asking)) = (&taken, self.asking.as_mut().filter(|_| first)) {
+                    if let Some(expected) = &self.parts.own_agent {
+                        asking.round.forget(expected);
+                    }
+                    asking.round.answer(host);
+                }
+                if taken.is_ok() {
+                    self.parts.own_agent = None;
+                }
+                taken
+            }
             Ok(report) => Err(format!("a report of {} came on {}", report.host, message.subject)),
             Err(error) => Err(format!("a report on {}: {error}", message.subject)),
         };
         self.refuse(taken);
+        self.finish_if_done();
     }
 
     /// Takes an answer to the list. Any agent may answer in any name, unlike a push, which the broker lets only its
@@ -249,7 +283,7 @@ impl Owner {
         let taken = match decode::<HostReport>(payload) {
             Ok(report) if !self.state.knows(&report) => {
                 if let Some(asking) = &mut self.asking {
-                    asking.early = true;
+                    asking.round.hear_too_early(&report.host);
                 }
                 Err(format!("an answer to the list as host {}, which has not pushed that nonce", report.host))
             }
@@ -264,7 +298,12 @@ impl Owner {
             Err(error) => Err(format!("an answer to the list: {error}")),
         };
         self.refuse(taken);
-        if self.asking.as_ref().is_some_and(|asking| !asking.waiters.is_empty() && asking.is_done()) {
+        self.finish_if_done();
+    }
+
+    /// Ends a round that callers wait for; one that greets goes on until its time is over.
+    fn finish_if_done(&mut self) {
+        if self.asking.as_ref().is_some_and(|asking| !asking.waiters.is_empty()) && self.is_done() {
             self.finish();
         }
     }
@@ -330,6 +369,7 @@ impl Owner {
             Command::List(reply) => self.list(reply).await,
             Command::Forget(host, reply) => {
                 self.state.forget(&host);
+                self.parts.ticks.forget(&host);
                 if let Some(asking) = &mut self.asking {
                     asking.round.forget(&host);
                 }
@@ -345,10 +385,12 @@ impl Owner {
     }
 
     async fn list(&mut self, reply: Waiter) {
-        // Nobody waits for this round, and who was too early for it may have pushed a report since.
-        self.asking.take_if(|asking| asking.early && asking.waiters.is_empty());
-        if let Some(asking) = &mut self.asking {
+        // What nobody waits for any more has had part of its time, and may have heard what is old by now.
+        self.asking.take_if(|asking| {
             asking.waiters.retain(|waiter| !waiter.is_closed());
+            asking.waiters.is_empty()
+        });
+        if let Some(asking) = &mut self.asking {
             asking.waiters.push(reply);
         } else if let Err((error, waiters)) = self.begin(vec![reply]).await {
             for waiter in waiters {
@@ -356,14 +398,13 @@ impl Owner {
                 let _ = waiter.send(Err(error.clone()));
             }
         }
-        if self.asking.as_ref().is_some_and(Asking::is_done) {
-            self.finish();
-        }
+        self.finish_if_done();
     }
 
     /// Ends the round and answers its callers.
     fn finish(&mut self) {
         let Some(Asking { round, waiters, .. }) = self.asking.take() else { return };
+        self.asked |= round.is_complete();
         self.parts.counters.add(Counter::ListMissing, round.missing().count() as u64);
         let listing = Arc::new(Listing { round, view: self.publish.borrow().clone() });
         for waiter in waiters {
@@ -417,7 +458,7 @@ pub(crate) async fn known_hosts(db: &ControllerDb) -> Result<Vec<KnownHost>, Sto
 /// The round's next answer; `None` when its time is over. Waits for ever when there is no round.
 async fn answer(asking: &mut Option<Asking>) -> Option<Bytes> {
     match asking {
-        Some(asking) => tokio::time::timeout_at(asking.until, asking.answers.next()).await.ok().flatten(),
+        Some(asking) => asking.next().await,
         None => std::future::pending().await,
     }
 }

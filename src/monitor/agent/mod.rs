@@ -4,7 +4,7 @@
 //!  engine ──► watcher ──┐ inputs                 ┌─► actuator ──► engine, journal
 //!  network ◄─ sweeps ◄──┼── owner (HostState) ───┼─► keeper ──► agent.db (events, evidence, desired state)
 //!  bus ─────► desired ──┤                        └─► outbox ──► bus
-//!  bus, socket ─ asks ──┘
+//!  bus, socket ─ asks ──┘                  sampler ──► lane ──► bus (metrics)
 //! ```
 //!
 //! The owner is the only one to hold the state. The others end when `shutdown` is cancelled; stopping the agent
@@ -12,8 +12,11 @@
 
 mod actuator;
 mod clock;
+mod delivery;
 mod desired;
 mod keeper;
+mod lane;
+mod looks;
 mod outbox;
 mod owner;
 mod reporter;
@@ -45,6 +48,7 @@ use crate::store::{AgentDb, StoreError};
 use super::decide::{Attachment, Memory, OwnContainers, Policy};
 use super::ping::Pinger;
 
+pub use lane::{LaneParts, metric_lane};
 pub use watcher::RECONCILE_EVERY;
 
 /// What waits for the owner at most; whoever sends more waits.
@@ -152,6 +156,14 @@ pub async fn run(
     for draft in interrupted {
         keeper.keep(keeper::Keep::Event(draft.stamp(&settings.host, Timestamp::now())));
     }
+    let lane = LaneParts {
+        host: settings.host.clone(),
+        bus: parts.bus.clone(),
+        db: parts.db.clone(),
+        told: outbox_grew.clone(),
+    };
+    let (_sampler, lane) = metric_lane(lane, shutdown.clone());
+    tracker.spawn(lane);
     outbox::spawn(&tracker, &parts, &settings.host, outbox_grew, &shutdown);
     let refresher = watcher::spawn(&tracker, &parts, half_done, inbox.clone(), keeper.clone(), &shutdown);
     desired::spawn(&tracker, &parts.bus, desired.clone(), inbox.clone(), keeper.clone(), &shutdown);

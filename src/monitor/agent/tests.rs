@@ -523,7 +523,7 @@ impl World {
                 if cut {
                     return;
                 }
-                let ack = encode(&OutboxAck { v: PROTOCOL_VERSION, seq: batch.seq });
+                let ack = encode(&OutboxAck { v: PROTOCOL_VERSION, seq: batch.seq, refused: None });
                 message.reply.unwrap().send(ack).await.unwrap();
             }
         })

@@ -1,11 +1,20 @@
 //! Metrics over time, behind one trait: embedded in `controller.db`, or a server that speaks Prometheus' protocols.
 
+mod embedded;
+mod memory;
+mod remote;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
 use super::StoreError;
 use crate::model::{HostName, MetricSubject, MetricTick, SeriesName};
+
+pub(super) use embedded::TABLES;
+pub use embedded::{DEFAULT_RETENTION, EmbeddedStore, MAX_SERIES, RAW_SPAN, Refusal};
+pub use memory::MemoryStore;
+pub use remote::{RemoteOptions, RemoteStore, StoreCredentials};
 
 /// Points that one range may have per series.
 pub const MAX_POINTS: usize = 11_000;
@@ -85,4 +94,10 @@ pub trait MetricStore: Send + Sync + 'static {
         from: i64,
         to: i64,
     ) -> Result<Vec<(MetricSubject, Summary)>, StoreError>;
+
+    /// Forgets a host and its containers. A store that others write to as well leaves that to its own retention.
+    async fn forget(&self, host: &HostName) -> Result<(), StoreError> {
+        let _ = host;
+        Ok(())
+    }
 }

@@ -118,7 +118,8 @@ async fn plain_http_beyond_this_machine_is_refused_with_what_to_do() {
     let config = ControllerConfig::new("c".parse().unwrap(), dir.path().to_owned());
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let bus = Arc::new(World::new().await.bus);
-    let started = Controller::start(config, bus, db, listener, CancellationToken::new()).await;
+    let metrics = Arc::new(dockhealth::store::MemoryStore::default());
+    let started = Controller::start(config, bus, db, metrics, listener, CancellationToken::new()).await;
     let Err(error @ StartError::Insecure(_)) = started else { panic!("it started") };
     let text = error.to_string();
     assert!(text.contains("--tls-cert") && text.contains("--insecure-http"), "{text}");

@@ -61,10 +61,8 @@ impl Proxied {
             .spawn()
             .unwrap_or_else(|error| panic!("this test needs the proxy of {file}: {error}"));
         let proxied = Self { world, dir, port, _proxy: proxy };
-        eventually("the proxy hands on", async || {
-            (proxied.status(&["/healthz"]).await == 200).then_some(())
-        })
-        .await;
+        eventually("the proxy hands on", async || (proxied.status(&["/healthz"]).await == 200).then_some(()))
+            .await;
         proxied
     }
 
@@ -84,7 +82,8 @@ impl Proxied {
 
     async fn status(&self, args: &[&str]) -> u16 {
         let args = [&["--output", "/dev/null", "--write-out", "%{http_code}"], args].concat();
-        let output = self.curl(&args).output().await.expect("this test needs curl (scripts/test installs it)");
+        let output =
+            self.curl(&args).output().await.expect("this test needs curl (scripts/test installs it)");
         String::from_utf8_lossy(&output.stdout).parse().unwrap_or(0)
     }
 
@@ -156,6 +155,7 @@ async fn nginx_in_front() {
 async fn caddy_in_front() {
     let proxied = Proxied::new("Caddyfile", |dir, config| {
         let text = fs::read_to_string(&config).unwrap();
+        let ours = "{\n\tadmin off\n\tauto_https disable_redirects\n}\n";
         fs::write(&config, format!("{ours}{text}")).unwrap();
         let mut caddy = Command::new("caddy");
         caddy.args(["run", "--adapter", "caddyfile", "--config"]).arg(config).env("HOME", dir);

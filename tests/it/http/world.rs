@@ -16,7 +16,7 @@ use dockhealth::model::{
     Actor, DesiredState, Event, EventDraft, EventKind, Health, HostName, LossPercent, RunState, Threshold,
     Timestamp,
 };
-use dockhealth::store::ControllerDb;
+use dockhealth::store::{ControllerDb, MemoryStore};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::net::TcpListener;
@@ -45,7 +45,7 @@ pub(super) struct TestBus {
 }
 
 impl TestBus {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let local = LocalBus::new(DesiredState::default(), Kept);
         Self { local, status: Arc::new(watch::Sender::new(BusStatus::Connected)) }
     }
@@ -107,6 +107,7 @@ pub(super) struct World {
     pub(super) address: SocketAddr,
     pub(super) bus: TestBus,
     pub(super) db: ControllerDb,
+    pub(super) metrics: MemoryStore,
     pub(super) dir: tempfile::TempDir,
     /// The first token.
     pub(super) token: String,
@@ -123,7 +124,12 @@ impl World {
     }
 
     pub(super) async fn with(setup: Setup<'_>) -> Self {
-        Self::in_dir(tempfile::tempdir().unwrap(), TestBus::new(), setup, "127.0.0.1:0").await
+        Self::on(TestBus::new(), setup).await
+    }
+
+    /// On a bus where there may be agents already.
+    pub(super) async fn on(bus: TestBus, setup: Setup<'_>) -> Self {
+        Self::in_dir(tempfile::tempdir().unwrap(), bus, setup, "127.0.0.1:0").await
     }
 
     /// On an address of choice.
@@ -132,12 +138,15 @@ impl World {
     }
 
     /// In a folder where `prepare` was done to the database before.
-    pub(super) async fn after<F: Future<Output = ()>>(prepare: impl FnOnce(ControllerDb) -> F) -> Self {
+    pub(super) async fn after<F: Future<Output = ()>>(
+        setup: Setup<'_>,
+        prepare: impl FnOnce(ControllerDb) -> F,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let db = ControllerDb::open(dir.path()).unwrap();
         prepare(db.clone()).await;
         db.close().await;
-        Self::in_dir(dir, TestBus::new(), &|_| {}, "127.0.0.1:0").await
+        Self::in_dir(dir, TestBus::new(), setup, "127.0.0.1:0").await
     }
 
     async fn in_dir(dir: tempfile::TempDir, bus: TestBus, setup: Setup<'_>, listen: &str) -> Self {
@@ -147,14 +156,16 @@ impl World {
         setup(&mut config);
         let listener = TcpListener::bind(listen).await.unwrap();
         let shutdown = CancellationToken::new();
-        let parts = (Arc::new(bus.clone()), db.clone(), shutdown.clone());
-        let controller = Controller::start(config, parts.0, parts.1, listener, parts.2).await.unwrap();
+        let metrics = MemoryStore::default();
+        let parts = (Arc::new(bus.clone()), db.clone(), Arc::new(metrics.clone()), shutdown.clone());
+        let controller =
+            Controller::start(config, parts.0, parts.1, parts.2, listener, parts.3).await.unwrap();
         let token = std::fs::read_to_string(dir.path().join("token")).unwrap_or_default().trim().to_owned();
         let mut address = controller.address();
         if address.ip().is_unspecified() {
             address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
         }
-        let world = Self { address, bus, db, dir, token, shutdown, controller };
+        let world = Self { address, bus, db, metrics, dir, token, shutdown, controller };
         if world.controller.tls().is_none() {
             eventually("the desired state is read", async || {
                 (world.get("/readyz").await.status == 200).then_some(())

@@ -6,6 +6,7 @@
 pub(crate) mod daemon;
 pub(crate) mod dockerd;
 pub(crate) mod nats;
+pub(crate) mod victoria;
 
 use std::cell::RefCell;
 use std::path::Path;

@@ -1,0 +1,4 @@
+//! Metrics from an agent's lane to the controller's store: agent.db, bus, ingest, in one process.
+
+mod lane;
+mod rig;
