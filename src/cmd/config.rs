@@ -1,6 +1,7 @@
 //! What the long-running programs are told, typed and checked: plain values, ready to be wired.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use super::settings::parse::{self, millis};
 use super::settings::{Resolver, table as t};
 use crate::bus::{NatsOptions, Role};
 use crate::docker::{AnonymousVolumes, EngineAddress};
-use crate::model::{HostName, OnStop, Rate, Threshold};
+use crate::model::{HostName, OnStop, Rate, Threshold, clean};
 use crate::monitor::decide::{Policy, RestartMode};
 use crate::outbound::is_loopback;
 use crate::store::{RemoteOptions, StoreCredentials};
@@ -108,6 +109,10 @@ pub struct AgentConfig {
     pub stop_timeout: Option<Duration>,
     /// What recreate does with anonymous volumes; `None`: a container that has some is not recreated.
     pub anonymous_volumes: Option<AnonymousVolumes>,
+    /// Seconds between two samples; `None`: nothing is measured.
+    pub metrics_interval: Option<NonZeroU32>,
+    /// The most that metrics take that wait for the controller, bytes.
+    pub outbox_max: u64,
 }
 
 /// The controller.
@@ -129,9 +134,17 @@ pub struct ControllerConfig {
     pub insecure_http: bool,
     /// The server that keeps metrics; `None`: they are kept in `controller.db`.
     pub remote_store: Option<RemoteOptions>,
+    /// How long metrics are kept in `controller.db`.
+    pub retention: Duration,
 }
 
-const LONGEST_MS: u64 = 7 * 86_400_000;
+/// Bounds of `--outbox-max`, bytes.
+const LEAST_OUTBOX: u64 = 1 << 20;
+const MOST_OUTBOX: u64 = 1 << 40;
+
+const DAY_MS: u64 = 86_400_000;
+
+const LONGEST_MS: u64 = 7 * DAY_MS;
 
 /// Reads the settings of [`t::NATS`].
 pub fn nats(r: &mut Resolver) -> NatsConfig {
@@ -236,6 +249,20 @@ fn rate(text: &str) -> Result<Rate, String> {
     }
 }
 
+/// Whole seconds, for samples are told at whole multiples of them; none when switched off.
+fn metrics_interval(text: &str) -> Result<Option<NonZeroU32>, String> {
+    if matches!(text.trim(), "off" | "0") {
+        return Ok(None);
+    }
+    let span = parse::span(millis(0, 3_600_000))(text)?;
+    match u32::try_from(span.as_secs()) {
+        Ok(seconds) if span.subsec_nanos() == 0 => Ok(NonZeroU32::new(seconds)),
+        _ => {
+            Err(format!("{:?} is not a whole number of seconds: give from 1s to 1h, or off", clean(text, 40)))
+        }
+    }
+}
+
 /// Reads the settings of [`t::COMMON`], [`t::HOST`], [`t::CHECKS`] and [`t::HEALING`].
 pub fn agent(r: &mut Resolver) -> AgentConfig {
     AgentConfig {
@@ -251,6 +278,11 @@ pub fn agent(r: &mut Resolver) -> AgentConfig {
             &t::ANONYMOUS_VOLUMES,
             parse::word(&[("refuse", None), ("keep", Some(AnonymousVolumes::Keep))]),
         ),
+        metrics_interval: r.get(&t::METRICS_INTERVAL, metrics_interval),
+        outbox_max: r.get(&t::OUTBOX_MAX, |text| match parse::size(text)? {
+            bytes @ LEAST_OUTBOX..=MOST_OUTBOX => Ok(bytes),
+            _ => Err("out of range: give from 1MiB to 1024GiB".to_owned()),
+        }),
     }
 }
 
@@ -278,6 +310,9 @@ fn remote_store(r: &mut Resolver) -> Option<RemoteOptions> {
         );
     }
     let credentials = secret.map(|secret| StoreCredentials::new(secret.expose()));
+    if r.is_given(&t::RETENTION) {
+        r.wrong(&t::RETENTION, "the server of --store has a retention of its own");
+    }
     Some(RemoteOptions { url, write_url, credentials, ca_pem })
 }
 
@@ -292,6 +327,7 @@ pub fn controller(r: &mut Resolver) -> ControllerConfig {
         tls: cert_files(r, &t::TLS_CERT, &t::TLS_KEY),
         insecure_http: r.switch(&t::INSECURE_HTTP),
         remote_store: remote_store(r),
+        retention: r.get(&t::RETENTION, parse::span(millis(DAY_MS, 366 * DAY_MS))),
     };
     let has_tls = r.is_given(&t::TLS_CERT) || r.is_given(&t::TLS_KEY);
     if !config.listen.ip().is_loopback() && !has_tls && !config.insecure_http {

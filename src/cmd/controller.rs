@@ -12,9 +12,11 @@ use super::config::{self, ControllerConfig, LogConfig, NatsConfig, RuntimeConfig
 use super::runtime::serve;
 use super::settings::{BadSettings, Resolver, table as t, with_settings};
 use crate::bus::{Bus, NatsBus, Role};
-use crate::controller::{self, Agents, Controller, FirstThreshold, InsecureHttp, TlsFiles};
+use crate::controller::{
+    self, Agents, Controller, FirstThreshold, InsecureHttp, Outboxes, TlsFiles,
+};
 use crate::model::HostName;
-use crate::store::ControllerDb;
+use crate::store::{ControllerDb, EmbeddedStore, MetricStore, RemoteStore};
 
 /// All that the controller is told.
 #[derive(Debug, Clone)]
@@ -85,6 +87,8 @@ pub(super) async fn start(
     shutdown: CancellationToken,
 ) -> Result<(), Failure> {
     let mut hangup = signal(SignalKind::hangup()).map_err(|error| Failure::Failed(error.to_string()))?;
+    let metrics = metrics(&config, &db)?;
+    let outboxes = if config.remote_store.is_some() { Outboxes::Shared } else { Outboxes::Own };
     let agents = match first_threshold {
         FirstThreshold::Shared => Agents::Within,
         FirstThreshold::Stored { .. } => Agents::Elsewhere,
@@ -98,9 +102,9 @@ pub(super) async fn start(
         allowed_hosts: config.allowed_hosts,
         tls: config.tls.map(|files| TlsFiles { cert: files.cert, key: files.key }),
         insecure_http: if config.insecure_http { InsecureHttp::Allowed } else { InsecureHttp::Refused },
+        outboxes,
         data_dir: config.data_dir,
     };
-    let metrics = Arc::new(crate::store::MemoryStore::default());
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let running = Controller::start(config, bus, db, metrics, listener, shutdown.clone()).await;
     let running = running.map_err(|error| Failure::Failed(error.to_string()))?;
@@ -116,6 +120,15 @@ pub(super) async fn start(
         () = reload => {}
     }
     Ok(())
+}
+
+fn metrics(config: &ControllerConfig, db: &ControllerDb) -> Result<Arc<dyn MetricStore>, Failure> {
+    Ok(match config.remote_store.clone() {
+        Some(options) => Arc::new(RemoteStore::new(options).map_err(Failure::Usage)?),
+        None => Arc::new(
+            EmbeddedStore::open(db, config.retention).map_err(|error| Failure::Failed(error.to_string()))?,
+        ),
+    })
 }
 
 /// This machine's own name.

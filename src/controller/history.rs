@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, watch};
 use super::counters::{Counter, Counters};
 use super::writes::Writes;
 use crate::bus::{OutboxAck, OutboxBatch, PROTOCOL_VERSION};
-use crate::model::{EventDraft, HostName, Timestamp};
+use crate::model::{Event, EventDraft, HostName, Timestamp};
 use crate::store::{ControllerDb, StoreError};
 
 /// How long what was found of the store holds for those who ask whether it is writable.
@@ -66,7 +66,7 @@ impl History {
         tracing::info!(host = %event.host, kind = %event.kind, "{}", event.reason);
         let stored = self.db.append(vec![event]).await;
         match self.note(stored) {
-            Ok(stored) => self.grown(stored.len()),
+            Ok(stored) => self.grown(&stored),
             Err(_) => self.counters.count(Counter::EventsLost),
         }
     }
@@ -80,7 +80,7 @@ impl History {
         let stored = self.db.ingest(batch, received).await;
         let ingested = self.note(stored)?;
         self.counters.count(Counter::Batches);
-        self.grown(ingested.stored.len());
+        self.grown(&ingested.stored);
         Ok(OutboxAck { v: PROTOCOL_VERSION, seq: ingested.ack, refused: None })
     }
 
@@ -89,9 +89,11 @@ impl History {
         self.writes.note(result)
     }
 
-    fn grown(&self, by: usize) {
-        if by > 0 {
-            self.counters.add(Counter::Events, by as u64);
+    fn grown(&self, by: &[Event]) {
+        for event in by {
+            self.counters.event(event.kind);
+        }
+        if !by.is_empty() {
             self.grew.send_modify(|batches| *batches += 1);
         }
     }

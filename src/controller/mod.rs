@@ -12,6 +12,7 @@ mod history;
 mod http;
 mod ingest;
 mod listen;
+mod placement;
 mod ticks;
 mod writes;
 
@@ -36,7 +37,7 @@ use ingest::IngestParts;
 use ticks::Ticks;
 use writes::Writes;
 
-pub use config::{Agents, ControllerConfig, FirstThreshold, InsecureHttp, InsecureListen};
+pub use config::{Agents, ControllerConfig, FirstThreshold, InsecureHttp, InsecureListen, Outboxes};
 pub use fleet::Presence;
 pub use http::{
     Accepted, Agent, Container, ContainerDetails, DesiredNotice, FreezeEntry, Host, HostContainers,
@@ -46,6 +47,9 @@ pub use http::{
 
 /// How many updates the slowest follower of the stream may be behind before it misses some.
 const UPDATES: usize = 1024;
+
+/// The queue group of controllers that share the metrics of the outboxes.
+const OUTBOX_GROUP: &str = "controllers";
 
 /// How often old history is forgotten.
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
@@ -140,11 +144,16 @@ impl Controller {
         let (desired, desired_task) = desired::desired(parts, shutdown.clone());
         let parts = IngestParts {
             bus: bus.clone(),
+            group: (config.outboxes == Outboxes::Shared).then_some(OUTBOX_GROUP),
             history: history.clone(),
-            metrics,
-            ticks,
+            metrics: metrics.clone(),
+            ticks: ticks.clone(),
             writes: Writes::new("the store of metrics", counters.clone()),
             counters: counters.clone(),
+        };
+        let upkeep = {
+            let (metrics, shutdown) = (metrics.clone(), shutdown.clone());
+            async move { metrics.maintain(shutdown).await }
         };
         let ingest = ingest::ingest(parts, shutdown.clone());
         let api = Arc::new(http::Api {
@@ -153,6 +162,8 @@ impl Controller {
             fleet,
             desired,
             history,
+            metrics,
+            ticks,
             counters,
             updates,
             clock,
@@ -167,6 +178,7 @@ impl Controller {
         tasks.spawn(fleet_task);
         tasks.spawn(desired_task);
         tasks.spawn(ingest);
+        tasks.spawn(upkeep);
         tasks.spawn(prune(db, shutdown));
         tasks.spawn(http::serve(gate, api));
         tasks.close();

@@ -51,6 +51,9 @@ impl Schedule {
     }
 }
 
+/// How long what waits is still delivered at the end.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
 /// One agent.
 pub(super) struct SimAgent {
     pub(super) host: SimHost,
@@ -64,7 +67,7 @@ pub(super) struct SimAgent {
 type UnderWay = BoxFuture<'static, (Delivery, Result<OutboxAck, BusError>)>;
 
 impl SimAgent {
-    /// Works until `shutdown`; an error is one of subscribing, when nothing was said yet.
+    /// Works until `shutdown`, then delivers what waits; an error is one of subscribing, when nothing was said yet.
     pub(super) async fn run(mut self, shutdown: CancellationToken) -> Result<(), BusError> {
         let list = self.bus.subscribe(&Subject::List).await?;
         let commands = self.bus.subscribe(&Subject::Command(self.host.name.clone())).await?;
@@ -73,7 +76,9 @@ impl SimAgent {
         let mut report_at = Instant::now() + self.schedule.turn.min(REPORT_EVERY);
         let mut under_way: Option<UnderWay> = None;
         let mut retry = RETRY_FIRST;
-        loop {
+        let mut ends_at: Option<Instant> = None;
+        while ends_at.is_none_or(|at| under_way.is_some() && Instant::now() < at) {
+            let works = ends_at.is_none();
             let due = Duration::from_millis(
                 u64::try_from(self.schedule.due(next) - Timestamp::now().millis()).unwrap_or(0),
             );
@@ -84,19 +89,20 @@ impl SimAgent {
                 }
             };
             tokio::select! {
-                () = shutdown.cancelled() => break,
-                () = sleep_until(report_at) => {
+                () = shutdown.cancelled(), if works => ends_at = Some(Instant::now() + END_WITHIN),
+                () = sleep_until(ends_at.unwrap_or_else(Instant::now)), if !works => {}
+                () = sleep_until(report_at), if works => {
                     report_at += REPORT_EVERY;
                     self.push_report().await;
                 }
-                () = sleep(due) => {
+                () = sleep(due), if works => {
                     let after = self.schedule.after(Timestamp::now());
                     let skipped = (after - next) / i64::from(self.schedule.step) - 1;
                     Figures::add(&self.figures.skipped, u64::try_from(skipped).unwrap_or(0));
                     self.measure(next);
                     next = after.max(next + i64::from(self.schedule.step));
                 }
-                Some(message) = asked.next() => self.answer(message).await,
+                Some(message) = asked.next(), if works => self.answer(message).await,
                 (delivery, outcome) = delivered => {
                     under_way = None;
                     retry = self.conclude(delivery, outcome, retry);

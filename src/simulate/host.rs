@@ -220,6 +220,7 @@ impl SimHost {
             time: now,
             agent_version: concat!(env!("CARGO_PKG_VERSION"), " (simulated)").to_owned(),
             addresses: Vec::new(),
+            identity: None,
             engine: EngineReport {
                 status: EngineStatus::Reachable,
                 id: format!("SIM:{}", self.instance.as_str()).parse().ok(),
@@ -236,6 +237,7 @@ impl SimHost {
             threshold: Threshold::default(),
             desired_synced: false,
             outbox: Some(waiting as u64),
+            identity: None,
             containers: self.containers.iter().map(Container::report).collect(),
         }
     }

@@ -53,6 +53,10 @@ table! {
         DOCKER_HOST "docker-host" Setting::value("ADDRESS").or("unix:///var/run/docker.sock").also_env("DOCKER_HOST"),
             "The Docker engine: unix:///path or tcp://host:port; the variable DOCKER_HOST counts too";
         REPORT_INTERVAL "report-interval" Setting::value("SPAN").or("5s").on_edge("7s"), "Time between two reports to the controller";
+        METRICS_INTERVAL "metrics-interval" Setting::value("SPAN").or("10s").on_edge("30s"),
+            "Time between two samples of the host and its containers, 1s to 1h; 0 or off measures nothing";
+        OUTBOX_MAX "outbox-max" Setting::value("SIZE").or("256MiB"),
+            "Most that metrics waiting for the controller take on the disk, and never more than 5 % of what is free there; then the oldest are dropped";
         DRY_RUN "dry-run" Setting::switch(), "Observe and report, but change no container";
     }
     /// How containers are checked.
@@ -106,6 +110,8 @@ table! {
             "File that holds user:password, or a bearer token, for that server";
         STORE_CA_FILE "store-ca-file" Setting::value("FILE"),
             "PEM file of the authorities to trust for that server instead of the public ones";
+        RETENTION "retention" Setting::value("SPAN").or("7d"),
+            "How long the embedded store keeps metrics; by the minute once they are older than a day";
     }
     /// The log.
     LOG "Log" {

@@ -1,17 +1,19 @@
 //! The owner of what is known of the fleet: hears every report, asks all agents for a list, tells who is silent.
 
+mod asking;
 mod dispute;
+mod identity;
+mod known;
 mod round;
 mod state;
 
-use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use futures_util::stream::{BoxStream, Fuse};
+use futures_util::stream::BoxStream;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,11 +28,15 @@ use super::ticks::Ticks;
 use crate::bus::{
     Bus, BusError, BusStatus, ContainerReport, HostReport, Incoming, PROTOCOL_VERSION, Subject, decode,
 };
-use crate::model::{HostName, IncidentKind, Timestamp};
-use crate::store::{ControllerDb, HostRow, IncidentQuery, MAX_LIMIT, StoreError};
+use crate::model::{HostName, Timestamp};
+use crate::store::ControllerDb;
 
+pub(crate) use asking::Listing;
+use asking::{Asking, Waiter};
 use dispute::Disputes;
-pub(crate) use round::Round;
+pub(crate) use known::known_hosts;
+use known::row_of;
+use round::Round;
 pub use state::Presence;
 use state::{FleetEvent, FleetState};
 pub(crate) use state::{FleetView, HostSnapshot, KnownHost, MAX_HOSTS};
@@ -43,18 +49,6 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How often a host's last word is stored: what a restart of the controller may forget of it.
 const SAVE_EVERY: Duration = Duration::from_mins(1);
-
-/// What a list came to.
-#[derive(Debug, Clone)]
-pub(crate) struct Listing {
-    /// Who was asked and who answered.
-    pub(crate) round: Round,
-    /// The fleet after it.
-    pub(crate) view: Arc<FleetView>,
-}
-
-/// A caller of a list.
-type Waiter = oneshot::Sender<Result<Arc<Listing>, BusError>>;
 
 enum Command {
     List(Waiter),
@@ -149,32 +143,9 @@ struct Owner {
     telling: TaskTracker,
 }
 
-/// A round under way.
-struct Asking {
-    round: Round,
-    answers: Fuse<BoxStream<'static, Bytes>>,
-    until: Instant,
-    /// Nobody waits for the round that greets.
-    waiters: Vec<Waiter>,
-}
-
-impl Asking {
-    /// The next answer; `None` when there is no use in waiting longer. That nobody is left to answer ends the round
-    /// only when nobody is expected: an agent that is beginning to work is about to report.
-    async fn next(&mut self) -> Option<Bytes> {
-        let next = async {
-            match self.answers.next().await {
-                None if !self.round.is_complete() => std::future::pending().await,
-                answer => answer,
-            }
-        };
-        tokio::time::timeout_at(self.until, next).await.ok().flatten()
-    }
-}
-
 impl Owner {
     async fn run(mut self, mut queue: mpsc::Receiver<Command>, shutdown: CancellationToken) {
-        let mut reports = pin!(listen(self.parts.bus.clone(), Subject::AllReports));
+        let mut reports = pin!(listen(self.parts.bus.clone(), Subject::AllReports, None));
         let mut status = self.parts.bus.status();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -426,33 +397,6 @@ impl Owner {
             self.save(&host).await;
         }
     }
-}
-
-/// The row of a host that has spoken.
-fn row_of(seen: &HostSnapshot) -> Option<HostRow> {
-    let report = seen.report.as_deref()?;
-    Some(HostRow {
-        host: seen.name.clone(),
-        instance: report.instance.clone(),
-        engine_id: report.engine.id.clone(),
-        first_seen: seen.first_seen,
-        last_seen: seen.last_seen,
-        report: serde_json::to_value(report).expect("plain data becomes JSON"),
-    })
-}
-
-/// The hosts that earlier controller processes knew, and which of them were told to be silent.
-pub(crate) async fn known_hosts(db: &ControllerDb) -> Result<Vec<KnownHost>, StoreError> {
-    let query = IncidentQuery { open: Some(true), host: None, limit: MAX_LIMIT };
-    let open = db.incidents(query).await?;
-    let silent: BTreeSet<HostName> =
-        open.into_iter().filter(|i| i.kind == IncidentKind::Host).map(|i| i.host).collect();
-    let known = |row: HostRow| {
-        let presence = if silent.contains(&row.host) { Presence::Silent } else { Presence::Live };
-        let report = serde_json::from_value(row.report).ok().map(Arc::new);
-        KnownHost { name: row.host, first_seen: row.first_seen, last_seen: row.last_seen, presence, report }
-    };
-    Ok(db.hosts().await?.into_iter().map(known).collect())
 }
 
 /// The round's next answer; `None` when its time is over. Waits for ever when there is no round.

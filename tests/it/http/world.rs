@@ -76,6 +76,14 @@ impl Bus for TestBus {
         self.up()?.subscribe(subject).await
     }
 
+    async fn subscribe_shared(
+        &self,
+        subject: &Subject,
+        group: &str,
+    ) -> Result<BoxStream<'static, Incoming>, BusError> {
+        self.up()?.subscribe_shared(subject, group).await
+    }
+
     async fn request(&self, subject: &Subject, payload: Bytes, within: Duration) -> Result<Bytes, BusError> {
         self.up()?.request(subject, payload, within).await
     }
@@ -295,6 +303,7 @@ pub(super) fn report(name: &str, containers: Vec<ContainerReport>) -> HostReport
         threshold: Threshold::default(),
         desired_synced: true,
         outbox: Some(0),
+        identity: None,
         containers,
     }
 }

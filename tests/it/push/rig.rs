@@ -62,6 +62,14 @@ impl Bus for TestBus {
         self.local.subscribe(subject).await
     }
 
+    async fn subscribe_shared(
+        &self,
+        subject: &Subject,
+        group: &str,
+    ) -> Result<BoxStream<'static, Incoming>, BusError> {
+        self.local.subscribe_shared(subject, group).await
+    }
+
     async fn request(&self, subject: &Subject, payload: Bytes, within: Duration) -> Result<Bytes, BusError> {
         if self.cut.load(Relaxed) {
             return Err(BusError::Disconnected("the test cut it".into()));

@@ -66,7 +66,6 @@ impl Decimal {
 }
 
 /// The value as it comes back from where it is kept.
-#[cfg(test)]
 pub(super) fn rounded(value: f64) -> f64 {
     Decimal::of(value).map_or(value, Decimal::value)
 }
@@ -242,7 +241,7 @@ fn scale<const N: usize>(columns: [&[f64]; N]) -> Option<(u8, [Vec<i64>; N])> {
 }
 
 fn put_binary(out: &mut Vec<u8>, column: &[f64]) {
-    column.iter().for_each(|value| out.extend(value.to_le_bytes()));
+    column.iter().for_each(|value| out.extend(rounded(*value).to_le_bytes()));
 }
 
 fn binary(from: &mut Reader<'_>, len: usize) -> Option<Vec<f64>> {

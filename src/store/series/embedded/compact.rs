@@ -52,7 +52,7 @@ impl EmbeddedStore {
             let taken = rows.clone();
             let piece = self.compactor.read(move |conn| gather(conn, of.hour, &taken, from)).await?;
             next = piece.next;
-            self.db.write(move |tx| Ok(store(tx, of.host, &piece.chunks)?)).await?;
+            self.db.write_unsynced(move |tx| Ok(store(tx, of.host, &piece.chunks)?)).await?;
         }
         let mut left = &rows[..];
         while !left.is_empty() {
@@ -64,7 +64,7 @@ impl EmbeddedStore {
             });
             let (gone, rest) = left.split_at(fits.count());
             let gone = gone.to_vec();
-            self.db.write(move |tx| Ok(remove(tx, &gone)?)).await?;
+            self.db.write_unsynced(move |tx| Ok(remove(tx, &gone)?)).await?;
             left = rest;
         }
         self.shared.compacted.notify_waiters();

@@ -41,7 +41,7 @@ struct Rolled {
 
 impl EmbeddedStore {
     /// Compacts what is complete, rolls up what is old and forgets what is older, until `shutdown`.
-    pub async fn maintain(&self, shutdown: CancellationToken) {
+    pub(super) async fn keep(&self, shutdown: CancellationToken) {
         let mut failing = false;
         let mut aged: Option<Instant> = None;
         match self.compactor.read(|conn| Ok(Backlog::load(conn)?)).await {
@@ -84,10 +84,10 @@ impl EmbeddedStore {
     pub(super) async fn age(&self, now: i64, shutdown: &CancellationToken) -> Result<(), StoreError> {
         let kept_from = self.kept_from(now);
         let (hour, block) = (kept_from.div_euclid(HOUR), kept_from.div_euclid(BLOCK));
-        while self.db.write(move |tx| Ok(forget_before(tx, "metric_raw", hour)?)).await? > 0
+        while self.db.write_unsynced(move |tx| Ok(forget_before(tx, "metric_raw", hour)?)).await? > 0
             && !shutdown.is_cancelled()
         {}
-        while self.db.write(move |tx| Ok(forget_before(tx, "metric_minutes", block)?)).await? > 0
+        while self.db.write_unsynced(move |tx| Ok(forget_before(tx, "metric_minutes", block)?)).await? > 0
             && !shutdown.is_cancelled()
         {}
         let raw = i64::try_from(RAW_SPAN.as_secs()).unwrap_or(i64::MAX);
@@ -97,10 +97,10 @@ impl EmbeddedStore {
             if rolled.raw.is_empty() {
                 break;
             }
-            self.db.write(move |tx| Ok(store(tx, &rolled)?)).await?;
+            self.db.write_unsynced(move |tx| Ok(store(tx, &rolled)?)).await?;
         }
         while !shutdown.is_cancelled() && self.forget_unused(kept_from - BLOCK).await? {}
-        while !shutdown.is_cancelled() && self.db.write(|tx| Ok(clear_forgotten(tx)?)).await? {}
+        while !shutdown.is_cancelled() && self.db.write_unsynced(|tx| Ok(clear_forgotten(tx)?)).await? {}
         Ok(())
     }
 

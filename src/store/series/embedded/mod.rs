@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::{HostTick, MetricStore, RangeQuery, SeriesRange, Summary};
 use crate::model::{HostName, MetricSubject, SeriesName, Timestamp};
@@ -113,8 +114,6 @@ struct Shared {
     backlog: Mutex<Backlog>,
     pending: Mutex<write::Pending>,
     refusals: RefusalCounts,
-    /// Something was written.
-    written: Notify,
     /// Something was compacted.
     compacted: Notify,
 }
@@ -148,11 +147,6 @@ impl EmbeddedStore {
         })
     }
 
-    /// How many samples were refused since the start, by reason.
-    pub fn refused(&self) -> Vec<(Refusal, u64)> {
-        self.shared.refusals.get()
-    }
-
     /// This machine's time, unix seconds.
     fn now(&self) -> i64 {
         (self.clock)().millis().div_euclid(1000)
@@ -182,6 +176,14 @@ impl MetricStore for EmbeddedStore {
         to: i64,
     ) -> Result<Vec<(MetricSubject, Summary)>, StoreError> {
         self.summaries.read(move |conn| query::summarize(conn, host.as_ref(), &name, from, to)).await
+    }
+
+    async fn maintain(&self, shutdown: CancellationToken) {
+        self.keep(shutdown).await;
+    }
+
+    fn refused(&self) -> Vec<(Refusal, u64)> {
+        self.shared.refusals.get()
     }
 
     async fn forget(&self, host: &HostName) -> Result<(), StoreError> {

@@ -85,7 +85,6 @@ fn flush(conn: &mut Connection, shared: &Shared, bounds: Bounds) {
             drop(answer.send(store(conn, shared, bounds, ticks.iter())));
         }
     }
-    shared.written.notify_one();
 }
 
 fn samples_of(tick: &HostTick) -> usize {

@@ -77,7 +77,8 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(options: RemoteOptions) -> Result<Self, String> {
-        let agent = outbound::agent(&options.url, options.ca_pem.as_deref())?;
+        let agent = outbound::agent(&options.url, options.ca_pem.as_deref());
+        let agent = agent.map_err(|why| format!("--store-ca-file: {why}"))?;
         let base = options.url.to_string().trim_end_matches('/').to_owned();
         let write_url =
             options.write_url.map_or_else(|| format!("{base}/api/v1/write"), |url| url.to_string());
