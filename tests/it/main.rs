@@ -12,6 +12,7 @@ mod metrics;
 mod ping;
 mod push;
 mod readme;
+mod sensors;
 mod store;
 mod support;
 mod trycmd;
