@@ -182,7 +182,7 @@ fn a_name_on_two_hosts_needs_its_host_and_others_are_still_done() {
 
 #[test]
 fn each_command_asks_for_what_it_says() {
-    let cases: [(&[&str], &str); 13] = [
+    let cases: [(&[&str], &str); 14] = [
         (&["unmonitor", "a/web"], "DELETE /api/v1/containers/a/web"),
         (&["restart", "a/web"], "POST /api/v1/containers/a/web/restart"),
         (&["release", "a/web"], "POST /api/v1/containers/a/web/release"),
@@ -198,6 +198,7 @@ fn each_command_asks_for_what_it_says() {
         ),
         (&["maintenance", "a/web", "--end"], "DELETE /api/v1/containers/a/web/maintenance"),
         (&["hosts", "--forget", "a"], "DELETE /api/v1/hosts/a"),
+        (&["hosts", "2001:db8::10", "--json"], "GET /api/v1/hosts/2001:db8::10"),
         (&["token", "revoke", "7"], "DELETE /api/v1/tokens/7"),
     ];
     for (args, expected) in cases {
