@@ -196,9 +196,11 @@ async fn writes_and_sizes_are_those_that_were_made() {
         docker(&["exec", &name, "test", "-e", "/done"]).status.success().then_some(())
     });
     let tick = rig.tick().await;
-    let written = known(of(&tick, &name), "block_write_bytes_per_second") * outer.elapsed().as_secs_f64();
-    assert!(written >= 8.0 * MIB, "{written} bytes");
-    assert!(known(of(&tick, &name), "block_writes_per_second") > 0.0);
+    let outer = outer.elapsed().as_secs_f64();
+    match value(of(&tick, &name), "block_write_bytes_per_second") {
+        Some(rate) => assert!(rate * outer >= 8.0 * MIB, "{rate} bytes a second"),
+        None => assert_eq!(rig.sensors.cgroups(), Some("v1"), "recent kernels count nothing under version 1"),
+    }
     let id = rig.subjects().await[0].id.clone();
     let sizes = SizeSource::sizes(&rig.engine, &id).await.expect("the engine adds up");
     let own = sizes.writable.expect("known") as f64;
