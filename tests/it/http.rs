@@ -7,4 +7,4 @@ mod client;
 mod door;
 mod history;
 mod views;
-mod world;
+pub(crate) mod world;
