@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{CheckRecord, ContainerName, Event, Freeze, HostName, Timestamp};
+use crate::bus::Capability;
+use crate::model::{CheckRecord, ContainerName, Event, Freeze, HostIdentity, HostName, Timestamp};
 
 /// One container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,6 +89,12 @@ pub struct AgentView {
     /// Whether it only observes.
     #[serde(default)]
     pub dry_run: bool,
+    /// What works there and what does not.
+    #[serde(default)]
+    pub capabilities: Vec<Capability>,
+    /// What the machine is.
+    #[serde(default)]
+    pub identity: Option<HostIdentity>,
     /// How many containers it has.
     pub containers: u64,
     /// How many of them are monitored.

@@ -78,12 +78,11 @@ impl FileSensors {
         let held = self.known.remove(&subject.id).filter(|known| known.pid == subject.pid);
         let again = held.and_then(|known| Some((self.cgroup(&known.files)?, known.files)));
         // Opened anew where it was not open or is gone, as after a restart.
-        let (mut reading, files) = match again {
-            Some(read) => read,
-            None => {
-                let files = self.tree.as_ref()?.open(&subject.id, subject.pid).ok()?;
-                (self.cgroup(&files)?, files)
-            }
+        let (mut reading, files) = if let Some(read) = again {
+            read
+        } else {
+            let files = self.tree.as_ref()?.open(&subject.id, subject.pid).ok()?;
+            (self.cgroup(&files)?, files)
         };
         if subject.network == NetworkUse::Namespace {
             reading.traffic = subject.pid.and_then(|pid| self.traffic(pid));

@@ -19,34 +19,38 @@ fn subject(state: RunState) -> Subject {
     }
 }
 
-fn reading(seconds: u64) -> Option<Reading> {
+fn reading(seconds: u64) -> Reading {
     let at = Duration::from_secs(seconds);
     let cpu = Some(CpuReading { used: at / 10, clock: at, cores: 1 });
-    Some(Reading { at, cpu, pids: Some(3), ..Reading::default() })
+    Reading { at, cpu, pids: Some(3), ..Reading::default() }
 }
 
-fn measure(meter: &mut Meter, subject: &Subject, reading: Option<Reading>) -> Values {
+fn measure(meter: &mut Meter, subject: &Subject, reading: Option<&Reading>) -> Values {
     let now = Timestamp::from_millis(100_000);
-    meter.measure(std::slice::from_ref(subject), &[reading], Some(2), now).remove(0)
+    meter.measure(std::slice::from_ref(subject), &[reading.copied()], Some(2), now).remove(0)
 }
 
 #[test]
 fn rates_need_a_sample_before_of_the_same_first_process() {
     let mut meter = Meter::default();
     let subject = subject(RunState::Running);
-    assert_eq!(value(&measure(&mut meter, &subject, reading(10)), "cpu_percent"), None);
-    let second = measure(&mut meter, &subject, reading(20));
+    assert_eq!(value(&measure(&mut meter, &subject, Some(&reading(10))), "cpu_percent"), None);
+    let second = measure(&mut meter, &subject, Some(&reading(20)));
     assert!((value(&second, "cpu_percent").unwrap() - 10.0).abs() < 1e-9);
     assert!((value(&second, "cpu_host_percent").unwrap() - 5.0).abs() < 1e-9);
     let restarted = Subject { pid: Some(78), ..subject };
-    assert_eq!(value(&measure(&mut meter, &restarted, reading(30)), "cpu_percent"), None);
+    assert_eq!(value(&measure(&mut meter, &restarted, Some(&reading(30))), "cpu_percent"), None);
     measure(&mut meter, &restarted, None);
-    assert_eq!(value(&measure(&mut meter, &restarted, reading(40)), "cpu_percent"), None, "one is missing");
+    assert_eq!(
+        value(&measure(&mut meter, &restarted, Some(&reading(40))), "cpu_percent"),
+        None,
+        "one is missing"
+    );
 }
 
 #[test]
 fn what_the_engine_and_the_checks_told_is_added() {
-    let values = measure(&mut Meter::default(), &subject(RunState::Running), reading(10));
+    let values = measure(&mut Meter::default(), &subject(RunState::Running), Some(&reading(10)));
     let expected = [
         ("image_bytes", 1000.0),
         ("loss_percent", 20.0),
@@ -76,7 +80,7 @@ fn a_start_in_the_future_has_no_uptime() {
 #[test]
 fn what_is_gone_is_forgotten() {
     let mut meter = Meter::default();
-    measure(&mut meter, &subject(RunState::Running), reading(10));
+    measure(&mut meter, &subject(RunState::Running), Some(&reading(10)));
     meter.measure(&[], &[], None, Timestamp::from_millis(0));
     assert!(meter.before.is_empty());
 }

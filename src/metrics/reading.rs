@@ -137,8 +137,8 @@ impl Reading {
 
     /// What happened since `before`; `cores` is how many the host has. A counter that was reset gives nothing.
     pub(super) fn rates(&self, before: &Self, cores: Option<u32>, values: &mut Values) {
-        let Some(passed) = self.at.checked_sub(before.at) else { return };
-        if self.source != before.source {
+        let passed = self.at.saturating_sub(before.at);
+        if passed.is_zero() || self.source != before.source {
             return;
         }
         let cpu = self.cpu.zip(before.cpu).and_then(|(now, before)| now.percent_since(&before));

@@ -4,6 +4,12 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::clean;
+
+/// The longest text that is passed on, characters; interfaces of a host, and addresses of each.
+const LONGEST_TEXT: usize = 200;
+const MOST: usize = 64;
+
 /// What a machine is. `None` (null in JSON) is what could not be read there.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct HostIdentity {
@@ -26,6 +32,30 @@ pub struct HostIdentity {
     pub architecture: Option<String>,
     /// The version of its engine; null until that first answered.
     pub engine_version: Option<String>,
+}
+
+impl HostIdentity {
+    /// The same without what a terminal would obey, and no longer than a machine's own would be.
+    #[must_use]
+    pub fn cleaned(&self) -> Self {
+        let safe = |text: &Option<String>| text.as_deref().map(|text| clean(text, LONGEST_TEXT));
+        let interface = |of: &InterfaceIdentity| InterfaceIdentity {
+            name: clean(&of.name, LONGEST_TEXT),
+            mac: safe(&of.mac),
+            addresses: of.addresses.iter().take(MOST).copied().collect(),
+        };
+        Self {
+            system_uuid: safe(&self.system_uuid),
+            system_uuid_missing: safe(&self.system_uuid_missing),
+            cores: self.cores,
+            memory_bytes: self.memory_bytes,
+            interfaces: self.interfaces.iter().take(MOST).map(interface).collect(),
+            kernel: safe(&self.kernel),
+            os: safe(&self.os),
+            architecture: safe(&self.architecture),
+            engine_version: safe(&self.engine_version),
+        }
+    }
 }
 
 /// A network interface of a machine.

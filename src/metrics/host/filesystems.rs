@@ -119,9 +119,8 @@ fn real_mounts(text: &str) -> Vec<PathBuf> {
         let point = unescaped(mount.point);
         match found.iter().position(|(device, _)| *device == mount.device) {
             Some(at) if point.len() < found[at].1.len() => found[at].1 = point,
-            Some(_) => {}
             None if found.len() < MOUNTS => found.push((mount.device, point)),
-            None => {}
+            _ => {}
         }
     }
     found.into_iter().map(|(_, point)| PathBuf::from(point)).collect()

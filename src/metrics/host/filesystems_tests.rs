@@ -6,6 +6,7 @@ use crate::metrics::fixtures::write;
 /// Whether `/dead` hangs.
 static GATE: (Mutex<bool>, Condvar) = (Mutex::new(true), Condvar::new());
 
+#[expect(clippy::unnecessary_wraps, reason = "as statvfs answers")]
 fn fake(path: &Path) -> io::Result<Option<Space>> {
     if path.ends_with("dead") {
         let shut = GATE.0.lock().unwrap();
@@ -44,8 +45,9 @@ fn a_dead_mount_hangs_nothing_and_is_asked_again_when_it_has_answered() {
 fn each_file_system_is_told_once_by_its_shortest_mount_point() {
     let text = "1 1 254:0 /x /var/lib/docker rw - ext4 /dev/vda rw\n2 1 254:0 / / rw - ext4 /dev/vda rw\n3 1 254:1 / /boot rw - ext4 /dev/vdb rw\n";
     assert_eq!(real_mounts(text), [PathBuf::from("/"), PathBuf::from("/boot")]);
-    let many: String = (0..2 * MOUNTS).map(|n| format!("1 1 8:{n} / /m{n} rw - ext4 /dev/x rw\n")).collect();
-    assert_eq!(real_mounts(&many).len(), MOUNTS);
+    let many: Vec<String> =
+        (0..2 * MOUNTS).map(|n| format!("1 1 8:{n} / /m{n} rw - ext4 /dev/x rw")).collect();
+    assert_eq!(real_mounts(&many.join("\n")).len(), MOUNTS);
 }
 
 #[test]

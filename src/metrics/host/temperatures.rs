@@ -100,7 +100,7 @@ mod tests {
         let read = || {
             let mut found = Vec::new();
             Temperatures::find(root.path()).read(&mut Scratch::new(), |name, celsius| {
-                found.push((name.part().unwrap().to_owned(), celsius))
+                found.push((name.part().unwrap().to_owned(), celsius));
             });
             found
         };

@@ -6,7 +6,7 @@ use super::watch::Watch;
 use crate::bus::ContainerReport;
 use crate::metrics::{NetworkUse, Subject};
 use crate::model::{
-    CheckRecord, ContainerName, Freeze, Health, Now, RunState, Threshold, Timestamp, Verdict,
+    CheckRecord, ContainerName, Freeze, Health, LossPercent, Now, RunState, Threshold, Timestamp, Verdict,
 };
 
 /// What the core can tell of one container for `why`.
@@ -41,7 +41,7 @@ impl HostState {
             let (loss_percent, rtt_ms) = watch.last_figures();
             Subject {
                 restarts: Some(self.histories.get(&watch.facts.name).map_or(0, |history| history.restarts)),
-                loss_percent: loss_percent.map(|loss| loss.percent()),
+                loss_percent: loss_percent.map(LossPercent::percent),
                 rtt_ms,
                 ..Subject::new(&watch.facts, NetworkUse::of(&watch.facts, find))
             }

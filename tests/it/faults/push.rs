@@ -70,9 +70,7 @@ impl World {
     fn taken(&self, host: &str) -> BTreeSet<i64> {
         let log = self.agents[host].log();
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let measured =
-            lines.filter(|line| line["fields"]["message"] == "measured" || line["message"] == "measured");
-        measured.filter_map(|line| line["fields"]["time"].as_i64().or(line["time"].as_i64())).collect()
+        lines.filter(|line| line["message"] == "measured").filter_map(|line| line["time"].as_i64()).collect()
     }
 
     /// The samples of one series of `of`, by time; `None` when the controller does not answer.
