@@ -1,6 +1,6 @@
 //! What becomes of chunks as they age, and the task that sees to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::backlog::Backlog;
 use super::chunk::{self, BLOCK, HOUR, Sample};
 use super::query::{damaged, spans_of};
-use super::{EmbeddedStore, LOW_BITS, RAW_SPAN, chunk_key, head_key, lock, series_of};
+use super::{EmbeddedStore, LOW_BITS, RAW_SPAN, chunk_key, head, head_key, lock, series_of};
 use crate::model::HostName;
 use crate::store::StoreError;
 use crate::store::error::Fault;
@@ -99,34 +99,29 @@ impl EmbeddedStore {
             }
             self.db.write_unsynced(move |tx| Ok(store(tx, &rolled)?)).await?;
         }
-        while !shutdown.is_cancelled() && self.forget_unused(kept_from - BLOCK).await? {}
+        self.forget_unused(kept_from - BLOCK).await?;
         while !shutdown.is_cancelled() && self.db.write_unsynced(|tx| Ok(clear_forgotten(tx)?)).await? {}
         Ok(())
     }
 
-    /// Forgets some series whose last sample is older than `before`; says whether there were any.
-    async fn forget_unused(&self, before: i64) -> Result<bool, StoreError> {
-        let unused = self.compactor.read(move |conn| {
-            let mut unused =
-                conn.prepare_cached("SELECT id, host FROM metric_series WHERE last < ?1 LIMIT ?2")?;
-            let unused = unused.query_map([before, ROWS], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(unused.collect::<Result<Vec<(i64, i64)>>>()?)
-        });
-        let unused = unused.await?;
-        if unused.is_empty() {
-            return Ok(false);
+    /// Forgets the series whose last sample is older than `before`; in pieces.
+    async fn forget_unused(&self, before: i64) -> Result<(), StoreError> {
+        let mut after = 0;
+        loop {
+            let unused = self.compactor.read(move |conn| Ok(unused(conn, before, after)?)).await?;
+            let Some((last, _)) = unused.last() else { return Ok(()) };
+            after = *last;
+            let shared = self.shared.clone();
+            self.db
+                .write_unsynced(move |tx| {
+                    for of_host in unused.chunk_by(|a, b| a.1 == b.1) {
+                        forget_series(tx, of_host, before)?;
+                        lock(&shared.identity).forget(of_host[0].1);
+                    }
+                    Ok(())
+                })
+                .await?;
         }
-        let shared = self.shared.clone();
-        self.db
-            .write(move |tx| {
-                let mut gone = tx.prepare_cached("DELETE FROM metric_series WHERE id = ?1 AND last < ?2")?;
-                for (series, host) in unused {
-                    gone.execute([series, before])?;
-                    lock(&shared.identity).forget(host);
-                }
-                Ok(true)
-            })
-            .await
     }
 
     /// Forgets a host at once for whoever asks; its rows go with the next round of [`Self::age`].
@@ -146,6 +141,33 @@ impl EmbeddedStore {
             })
             .await
     }
+}
+
+/// Some of the series, with their hosts, of which no chunk is younger than `before`, by number from `after` on.
+fn unused(conn: &Connection, before: i64, after: i64) -> Result<Vec<(i64, i64)>> {
+    let mut unused = conn.prepare_cached(
+        "SELECT id, host FROM metric_series WHERE last < ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+    )?;
+    let unused = unused.query_map([before, after, ROWS], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    unused.collect()
+}
+
+/// Forgets series of one host, but those that wait to be compacted.
+fn forget_series(conn: &Connection, unused: &[(i64, i64)], before: i64) -> Result<(), Fault> {
+    let ids: Vec<i64> = unused.iter().map(|(series, _)| *series).collect();
+    let host = unused[0].1;
+    let mut waiting = BTreeSet::new();
+    let mut rows = conn.prepare_cached("SELECT body FROM metric_head WHERE key >= ?1 AND key < ?2")?;
+    let mut rows = rows.query([head_key(host, 0), head_key(host + 1, 0)])?;
+    while let Some(row) = rows.next()? {
+        let body = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+        head::find(body, &ids, |id, _| drop(waiting.insert(id))).ok_or_else(|| damaged("metric_head"))?;
+    }
+    let mut gone = conn.prepare_cached("DELETE FROM metric_series WHERE id = ?1 AND last < ?2")?;
+    for id in ids.iter().filter(|id| !waiting.contains(id)) {
+        gone.execute([*id, before])?;
+    }
+    Ok(())
 }
 
 /// Forgets some chunks of the hours or blocks before `span`; how many.

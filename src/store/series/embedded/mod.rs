@@ -24,6 +24,8 @@ mod identity;
 mod keep;
 mod query;
 mod refusals;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
