@@ -12,9 +12,7 @@ use super::config::{self, ControllerConfig, LogConfig, NatsConfig};
 use super::runtime::serve;
 use super::settings::{BadSettings, Resolver, table as t, with_settings};
 use crate::bus::{Bus, NatsBus, Role};
-use crate::controller::{
-    self, Agents, Controller, FirstThreshold, InsecureHttp, Outboxes, TlsFiles,
-};
+use crate::controller::{self, Agents, Controller, FirstThreshold, InsecureHttp, Outboxes, TlsFiles};
 use crate::model::HostName;
 use crate::store::{ControllerDb, EmbeddedStore, MetricStore, RemoteStore};
 

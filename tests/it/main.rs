@@ -13,6 +13,7 @@ mod ping;
 mod push;
 mod readme;
 mod series;
+mod simulate;
 mod store;
 mod support;
 mod trycmd;
