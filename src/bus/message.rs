@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::BusError;
 use crate::model::{
-    CheckRecord, ContainerId, ContainerName, EngineId, Event, Freeze, Health, HostName, InstanceId,
-    LossPercent, MetricTick, RunState, Threshold, Timestamp,
+    CheckRecord, ContainerId, ContainerName, EngineId, Event, Freeze, Health, HostIdentity, HostName,
+    InstanceId, LossPercent, MetricTick, RunState, Threshold, Timestamp,
 };
 
 /// The version written into every message.
@@ -135,6 +135,9 @@ pub struct HostReport {
     /// How many items wait in its outbox; null where that cannot be read.
     #[serde(default)]
     pub outbox: Option<u64>,
+    /// What the machine is; absent from agents before this was told.
+    #[serde(default)]
+    pub identity: Option<HostIdentity>,
     /// Its containers.
     pub containers: Vec<ContainerReport>,
 }

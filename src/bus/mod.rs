@@ -116,6 +116,14 @@ pub trait Bus: Send + Sync + 'static {
     /// oldest, counted by the adapter. [`Subject::AllReports`] and [`Subject::AllOutboxes`] match every host.
     async fn subscribe(&self, subject: &Subject) -> Result<BoxStream<'static, Incoming>, BusError>;
 
+    /// The same, shared by all subscribers that name the same `group` (letters and digits): each message reaches one of
+    /// them.
+    async fn subscribe_shared(
+        &self,
+        subject: &Subject,
+        group: &str,
+    ) -> Result<BoxStream<'static, Incoming>, BusError>;
+
     /// Sends and waits for one answer. That nobody listens is mostly known at once, between accounts of a NATS server
     /// only after `within`.
     async fn request(&self, subject: &Subject, payload: Bytes, within: Duration) -> Result<Bytes, BusError>;

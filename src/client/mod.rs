@@ -7,7 +7,7 @@ mod measured;
 mod sse;
 mod view;
 
-pub use api::{Answer, Api, ApiError, ApiOptions, Method, is_loopback};
+pub use api::{Answer, Api, ApiError, ApiOptions, Method};
 pub use local::{AgentSocket, LocalError};
 pub use measured::{LeftOutView, PlaceView, PlacementView, SeriesView, TopRowView, TopView};
 pub use sse::{SseEvent, SseReader};

@@ -28,6 +28,7 @@ mod quantity;
 mod reach;
 mod runtime;
 pub mod settings;
+mod simulate;
 mod target;
 mod threshold;
 mod token;
@@ -77,6 +78,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: antagonist::command, run: antagonist::run },
     Subcommand { command: dummy::command, run: dummy::run },
     Subcommand { command: demo::command, run: demo::run },
+    Subcommand { command: simulate::command, run: simulate::run },
     Subcommand { command: completions::command, run: completions::run },
     Subcommand { command: version::command, run: version::run },
 ];

@@ -136,7 +136,7 @@ pub(super) fn with_host(host: &HostName, container: &crate::bus::ContainerReport
 
 fn show(containers: &[ContainerView]) -> Result<(), Failure> {
     if containers.is_empty() {
-        note("no containers");
+        note("no containers to show");
         return Ok(());
     }
     let mut table = Table::new(&["HOST", "NAME", "STATUS", "HEALTH", "LOSS", "RTT", "RESTARTS", "REASON"]);

@@ -28,11 +28,31 @@ pub enum FirstThreshold {
     },
 }
 
+/// Who takes the metrics of the agents' outboxes in; events are every controller's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outboxes {
+    /// This controller, all of them.
+    Own,
+    /// Each batch one of the controllers that say this, whose metrics are kept in one place.
+    Shared,
+}
+
+/// Where the agents are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Agents {
+    /// One is within this process (`up`): a list that is asked before its first report waits for it.
+    Within,
+    /// On other machines, or nowhere.
+    Elsewhere,
+}
+
 /// What the controller is told.
 #[derive(Debug, Clone)]
 pub struct ControllerConfig {
     /// The name that events about no host in particular carry: this machine's.
     pub name: HostName,
+    /// Where the agents are.
+    pub agents: Agents,
     /// The fleet's threshold until one is stored.
     pub default_threshold: Threshold,
     /// What becomes of it where none is stored.
@@ -45,21 +65,25 @@ pub struct ControllerConfig {
     pub tls: Option<TlsFiles>,
     /// Whether plain HTTP may be spoken beyond this machine.
     pub insecure_http: InsecureHttp,
+    /// Who takes the metrics of the agents' outboxes in.
+    pub outboxes: Outboxes,
     /// Where the first token is written.
     pub data_dir: PathBuf,
 }
 
 impl ControllerConfig {
-    /// The defaults: threshold 50 %, not stored, lists wait 4 s, plain HTTP on this machine only.
+    /// The defaults: agents elsewhere, threshold 50 %, not stored, lists wait 4 s, plain HTTP on this machine only.
     pub fn new(name: HostName, data_dir: PathBuf) -> Self {
         Self {
             name,
+            agents: Agents::Elsewhere,
             default_threshold: Threshold::default(),
             first_threshold: FirstThreshold::Shared,
             response_window: Duration::from_secs(4),
             allowed_hosts: Vec::new(),
             tls: None,
             insecure_http: InsecureHttp::Refused,
+            outboxes: Outboxes::Own,
             data_dir,
         }
     }

@@ -10,7 +10,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::future::ready;
+use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,8 @@ const APART: Duration = Duration::from_secs(30);
 /// What the task needs.
 pub(crate) struct IngestParts {
     pub(crate) bus: Arc<dyn Bus>,
+    /// Shares the metrics with the other controllers of this group; events are taken by each.
+    pub(crate) group: Option<&'static str>,
     pub(crate) history: History,
     pub(crate) metrics: Arc<dyn MetricStore>,
     pub(crate) ticks: Ticks,
@@ -60,10 +63,10 @@ pub(crate) async fn ingest(parts: IngestParts, shutdown: CancellationToken) {
     let (events, events_queue) = Queue::new();
     let (metrics, metrics_queue) = Queue::new();
     let counters = parts.counters.clone();
-    let bus = parts.bus.clone();
+    let (bus, group) = (parts.bus.clone(), parts.group);
     let intake = Intake(Arc::new(parts));
     let sort = async {
-        let mut outboxes = pin!(listen(bus, Subject::AllOutboxes));
+        let mut outboxes = pin!(outboxes(bus, group));
         while let Some(Some(message)) = shutdown.run_until_cancelled(outboxes.next()).await {
             let taken = if is_gzip(&message.payload) { metrics.put(message) } else { events.put(message) };
             if !taken {
@@ -77,6 +80,16 @@ pub(crate) async fn ingest(parts: IngestParts, shutdown: CancellationToken) {
         intake.clone().work(events_queue, 0, &shutdown),
         intake.work(metrics_queue, GROUP_BYTES, &shutdown)
     );
+}
+
+/// What comes in: everything, or of metrics only this one's share within `group`.
+fn outboxes(bus: Arc<dyn Bus>, group: Option<&'static str>) -> impl Stream<Item = Incoming> + Send {
+    let all = listen(bus.clone(), Subject::AllOutboxes, None);
+    let Some(group) = group else { return all.left_stream() };
+    let events = all.filter(|message| ready(!is_gzip(&message.payload)));
+    let metrics = listen(bus, Subject::AllOutboxes, Some(group));
+    let metrics = metrics.filter(|message| ready(is_gzip(&message.payload)));
+    stream::select(events, metrics).right_stream()
 }
 
 /// A message that waits, and the room it takes.

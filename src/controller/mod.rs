@@ -37,7 +37,7 @@ use ingest::IngestParts;
 use ticks::Ticks;
 use writes::Writes;
 
-pub use config::{ControllerConfig, FirstThreshold, InsecureHttp, InsecureListen};
+pub use config::{Agents, ControllerConfig, FirstThreshold, InsecureHttp, InsecureListen, Outboxes};
 pub use fleet::Presence;
 pub use http::{
     Accepted, Agent, Container, ContainerDetails, DesiredNotice, FreezeEntry, Host, HostContainers,
@@ -47,6 +47,9 @@ pub use http::{
 
 /// How many updates the slowest follower of the stream may be behind before it misses some.
 const UPDATES: usize = 1024;
+
+/// The queue group of controllers that share the metrics of the outboxes.
+const OUTBOX_GROUP: &str = "controllers";
 
 /// How often old history is forgotten.
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
@@ -113,6 +116,7 @@ impl Controller {
 
         let (clock, counters) = (Clock::start(), Arc::new(Counters::default()));
         let (updates, ticks) = (broadcast::Sender::new(UPDATES), Ticks::default());
+        let own_agent = (config.agents == Agents::Within).then(|| config.name.clone());
         let history = History::new(db.clone(), counters.clone(), config.name);
         let parts = FleetParts {
             bus: bus.clone(),
@@ -123,6 +127,7 @@ impl Controller {
             ticks: ticks.clone(),
             clock,
             known: fleet::known_hosts(&db).await?,
+            own_agent,
             window: config.response_window,
         };
         let (fleet, fleet_task) = fleet::fleet(parts, shutdown.clone());
@@ -139,11 +144,16 @@ impl Controller {
         let (desired, desired_task) = desired::desired(parts, shutdown.clone());
         let parts = IngestParts {
             bus: bus.clone(),
+            group: (config.outboxes == Outboxes::Shared).then_some(OUTBOX_GROUP),
             history: history.clone(),
             metrics: metrics.clone(),
             ticks: ticks.clone(),
             writes: Writes::new("the store of metrics", counters.clone()),
             counters: counters.clone(),
+        };
+        let upkeep = {
+            let (metrics, shutdown) = (metrics.clone(), shutdown.clone());
+            async move { metrics.maintain(shutdown).await }
         };
         let ingest = ingest::ingest(parts, shutdown.clone());
         let api = Arc::new(http::Api {
@@ -168,6 +178,7 @@ impl Controller {
         tasks.spawn(fleet_task);
         tasks.spawn(desired_task);
         tasks.spawn(ingest);
+        tasks.spawn(upkeep);
         tasks.spawn(prune(db, shutdown));
         tasks.spawn(http::serve(gate, api));
         tasks.close();

@@ -8,6 +8,7 @@ mod desired;
 mod event;
 mod health;
 mod id;
+mod identity;
 mod incident;
 mod loss;
 mod metric;
@@ -28,6 +29,7 @@ pub use health::Health;
 pub use id::{
     ContainerId, ContainerKey, ContainerName, EngineId, HostName, IdError, InstanceId, OperationId,
 };
+pub use identity::{HostIdentity, InterfaceIdentity};
 pub use incident::{Incident, IncidentId, IncidentKind, IncidentMark};
 pub use loss::{LossPercent, PercentError, Threshold};
 pub use metric::{

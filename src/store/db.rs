@@ -61,9 +61,39 @@ impl Db {
         let (jobs, queue) = mpsc::channel(QUEUE);
         thread::Builder::new()
             .name(format!("{}.db", layout.role))
-            .spawn(move || serve(connection, lock, queue))
+            .spawn(move || serve(connection, Some(lock), queue))
             .map_err(|e| StoreError::io(&file, e))?;
         Ok(Self { jobs, file, layout })
+    }
+
+    /// A thread of its own that only reads, so that what is asked of it waits for no write. Where the database could be
+    /// opened only for itself (see [`connect`]), it is this same thread.
+    pub(super) fn reader(&self, name: &str) -> Result<Self, StoreError> {
+        let open = || -> Result<Connection, Fault> {
+            let conn = Connection::open_with_flags(
+                &self.file,
+                OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+            )?;
+            conn.busy_timeout(BUSY_TIMEOUT)?;
+            conn.pragma_update(None, "temp_store", "MEMORY")?;
+            conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+            Ok(conn)
+        };
+        let connection = match open().map_err(|fault| self.error(fault)) {
+            Err(StoreError::Full { .. } | StoreError::Locked { .. }) => return Ok(self.clone()),
+            result => result?,
+        };
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || serve(connection, None, queue))
+            .map_err(|e| StoreError::io(&self.file, e))?;
+        Ok(Self { jobs, file: self.file.clone(), layout: self.layout })
+    }
+
+    /// What stopped a job, as its caller is told.
+    pub(super) fn error(&self, fault: Fault) -> StoreError {
+        StoreError::of(&self.file, self.layout, fault)
     }
 
     /// An error where the disk has no room for more.
@@ -87,7 +117,7 @@ impl Db {
         let job = Job::Run(Box::new(move |conn| drop(answer.send(work(conn)))));
         self.jobs.send(job).await.map_err(|_| self.closed())?;
         let result = answered.await.map_err(|_| self.closed())?;
-        result.map_err(|fault| StoreError::of(&self.file, self.layout, fault))
+        result.map_err(|fault| self.error(fault))
     }
 
     /// The same in a transaction: all of it is stored when this returns `Ok`, and nothing otherwise.
@@ -122,7 +152,8 @@ impl Db {
         }
     }
 
-    fn closed(&self) -> StoreError {
+    /// What a caller is told whose job was dropped.
+    pub(super) fn closed(&self) -> StoreError {
         StoreError::Closed { file: self.file.to_path_buf() }
     }
 }
@@ -156,7 +187,7 @@ impl Drop for Unsynced<'_> {
     }
 }
 
-fn serve(mut connection: Connection, lock: DirLock, mut queue: mpsc::Receiver<Job>) {
+fn serve(mut connection: Connection, lock: Option<DirLock>, mut queue: mpsc::Receiver<Job>) {
     let mut closers = Vec::new();
     while let Some(job) = queue.blocking_recv() {
         match job {

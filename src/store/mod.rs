@@ -20,6 +20,8 @@ mod fixture;
 mod rows;
 mod series;
 
+#[cfg(test)]
+pub(crate) use agent::Untaken;
 pub use agent::{
     AgentDb, AnsweredRow, DEFAULT_OUTBOX_BYTES, DEFAULT_TICK_BYTES, Durability, MAX_ITEM_BYTES, OutboxBounds,
     OutboxSlice, PushOutcome, TickRow, TicksKept,
@@ -30,5 +32,6 @@ pub use controller::{
 };
 pub use error::StoreError;
 pub use series::{
-    HostTick, MAX_POINTS, MemoryStore, MetricStore, RangeQuery, SeriesRange, Statistic, Summary,
+    DEFAULT_RETENTION, EmbeddedStore, HostTick, MAX_POINTS, MAX_SERIES, MetricStore, RAW_SPAN, RangeQuery,
+    Refusal, RemoteOptions, RemoteStore, SeriesRange, Statistic, StoreCredentials, Summary,
 };

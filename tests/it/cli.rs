@@ -358,9 +358,12 @@ fn the_real_controller_and_agent_understand_the_command_line() {
         assert!(output.status.success(), "{args:?}: {output:?}");
         text(&output.stdout)
     };
-    wait_for("the container in the list", Duration::from_secs(30), || {
-        text(&run(&["ps"]).stdout).contains(&web).then_some(())
+    // The list waits for the agent, which begins to work at the same time as the door opens.
+    let first = wait_for("an answer", Duration::from_secs(30), || {
+        let answer = run(&["ps"]);
+        answer.status.success().then_some(answer)
     });
+    assert!(text(&first.stdout).contains(&web), "{first:?}");
     assert!(say(&["monitor", &web]).starts_with(&format!("here/{web}: ")));
     wait_for("a passed check", Duration::from_secs(30), || {
         say(&["why", &web]).contains("check passed: 0 % loss").then_some(())

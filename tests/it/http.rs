@@ -8,5 +8,6 @@ mod door;
 mod history;
 mod measured;
 mod prometheus;
+mod proxy;
 mod views;
 mod world;

@@ -1,5 +1,6 @@
 //! Tests with real parts: a real engine, a real nats-server, real packets. One binary, so it links once.
 
+mod arch;
 mod bus;
 mod chaos;
 mod cli;
@@ -12,6 +13,7 @@ mod metrics;
 mod ping;
 mod push;
 mod readme;
+mod series;
 mod store;
 mod support;
 mod trycmd;

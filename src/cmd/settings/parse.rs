@@ -181,6 +181,26 @@ pub fn server(text: &str) -> Result<http::Uri, String> {
     }
 }
 
+/// The URL of a metrics server, which may have a path, without secrets and query.
+pub fn metrics_server(text: &str) -> Result<http::Uri, String> {
+    let wrong =
+        || format!("{} is not a metrics server: give for example http://127.0.0.1:8428", quoted(text));
+    let uri: http::Uri = text.trim().parse().map_err(|_| wrong())?;
+    let authority = uri.authority().ok_or_else(wrong)?;
+    if authority.as_str().contains('@') {
+        return Err("a URL must hold no user or password: give --store-credentials-file".into());
+    }
+    match uri.scheme_str() {
+        Some("http" | "https") if uri.query().is_none() && !authority.host().is_empty() => Ok(uri),
+        _ => Err(wrong()),
+    }
+}
+
+/// `embedded` (`None`), or the URL of a metrics server.
+pub fn metric_store(text: &str) -> Result<Option<http::Uri>, String> {
+    if text.trim() == "embedded" { Ok(None) } else { metrics_server(text).map(Some) }
+}
+
 /// A name the server is reached by: a host name or address, without port.
 pub fn allowed_host(text: &str) -> Result<String, String> {
     let name = text.trim();
@@ -207,9 +227,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn metrics_are_kept_here_or_on_a_server_that_is_named_without_secrets() {
+        assert_eq!(metric_store("embedded"), Ok(None));
+        for good in ["http://[::1]:8428", "https://mimir.example.org/prometheus"] {
+            assert_eq!(metric_store(good).unwrap().unwrap().to_string().trim_end_matches('/'), good);
+        }
+        let error = metric_store("http://me:hunter2@h").unwrap_err();
+        assert!(error.contains("--store-credentials-file") && !error.contains("hunter2"), "{error}");
+        for bad in ["", "elsewhere", "h:8428", "ftp://h", "http://h/?a=b"] {
+            assert!(metric_store(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn no_text_panics(text in ".*") {
+            let _ = metric_store(&text);
             let _ = (switch(&text), size(&text), listen(&text), nats_servers(&text), server(&text));
             let _ = (allowed_host(&text), count(1..=5)(&text), span(millis(1, 5))(&text));
         }

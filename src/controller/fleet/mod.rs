@@ -1,10 +1,13 @@
 //! The owner of what is known of the fleet: hears every report, asks all agents for a list, tells who is silent.
 
+mod asking;
 mod dispute;
+mod identity;
+mod known;
 mod round;
+mod skew;
 mod state;
 
-use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,11 +29,15 @@ use super::ticks::Ticks;
 use crate::bus::{
     Bus, BusError, BusStatus, ContainerReport, HostReport, Incoming, PROTOCOL_VERSION, Subject, decode,
 };
-use crate::model::{HostName, IncidentKind, Timestamp};
-use crate::store::{ControllerDb, HostRow, IncidentQuery, MAX_LIMIT, StoreError};
+use crate::model::{HostName, Timestamp};
+use crate::store::ControllerDb;
 
+pub(crate) use asking::Listing;
+use asking::{Asking, Waiter};
 use dispute::Disputes;
-pub(crate) use round::Round;
+pub(crate) use known::known_hosts;
+use known::row_of;
+use round::Round;
 pub use state::Presence;
 use state::{FleetEvent, FleetState};
 pub(crate) use state::{FleetView, HostSnapshot, KnownHost, MAX_HOSTS};
@@ -43,18 +50,6 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How often a host's last word is stored: what a restart of the controller may forget of it.
 const SAVE_EVERY: Duration = Duration::from_mins(1);
-
-/// What a list came to.
-#[derive(Debug, Clone)]
-pub(crate) struct Listing {
-    /// Who was asked and who answered.
-    pub(crate) round: Round,
-    /// The fleet after it.
-    pub(crate) view: Arc<FleetView>,
-}
-
-/// A caller of a list.
-type Waiter = oneshot::Sender<Result<Arc<Listing>, BusError>>;
 
 enum Command {
     List(Waiter),
@@ -108,6 +103,8 @@ pub(crate) struct FleetParts {
     pub(crate) ticks: Ticks,
     pub(crate) clock: Clock,
     pub(crate) known: Vec<KnownHost>,
+    /// The agent within this process, which will report: expected, by this name, until anyone has.
+    pub(crate) own_agent: Option<HostName>,
     /// How long a list waits for answers.
     pub(crate) window: Duration,
 }
@@ -139,7 +136,7 @@ struct Owner {
     state: FleetState,
     publish: watch::Sender<Arc<FleetView>>,
     asking: Option<Asking>,
-    /// Whether this process has asked the agents before.
+    /// Whether who is there was asked for, and waited for, before.
     asked: bool,
     saved: Instant,
     disputes: Disputes,
@@ -147,29 +144,9 @@ struct Owner {
     telling: TaskTracker,
 }
 
-/// A round under way.
-struct Asking {
-    round: Round,
-    answers: BoxStream<'static, Bytes>,
-    until: Instant,
-    waiters: Vec<Waiter>,
-    /// Whether this process had asked nobody before.
-    first: bool,
-    /// Whether an answer was refused because its host had not pushed a report yet.
-    early: bool,
-}
-
-impl Asking {
-    /// Whether there is no use in waiting longer. Before anybody was asked, that nobody is known to be live does not
-    /// mean that nobody is.
-    fn is_done(&self) -> bool {
-        self.round.is_complete() && !(self.first && self.round.answered().is_empty())
-    }
-}
-
 impl Owner {
     async fn run(mut self, mut queue: mpsc::Receiver<Command>, shutdown: CancellationToken) {
-        let mut reports = pin!(listen(self.parts.bus.clone(), Subject::AllReports));
+        let mut reports = pin!(listen(self.parts.bus.clone(), Subject::AllReports, None));
         let mut status = self.parts.bus.status();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -214,14 +191,25 @@ impl Owner {
     /// Begins a round for `waiters`.
     async fn begin(&mut self, waiters: Vec<Waiter>) -> Result<(), (BusError, Vec<Waiter>)> {
         let answers = match self.ask().await {
-            Ok(answers) => answers,
+            Ok(answers) => answers.fuse(),
             Err(error) => return Err((error, waiters)),
         };
         let until = Instant::now() + self.parts.window;
-        let round = Round::new(self.state.live());
-        let first = !std::mem::replace(&mut self.asked, true);
-        self.asking = Some(Asking { round, answers, until, waiters, first, early: false });
+        let mut expected = self.state.live();
+        if expected.is_empty() {
+            expected.extend(self.parts.own_agent.clone());
+        }
+        self.asking = Some(Asking { round: Round::new(expected), answers, until, waiters });
         Ok(())
+    }
+
+    /// Whether the round has no use in waiting longer. Before who is there was waited for once, that nobody is
+    /// expected does not mean that nobody is there.
+    fn is_done(&self) -> bool {
+        let done = |asking: &Asking| {
+            asking.round.is_complete() && (self.asked || !asking.round.answered().is_empty())
+        };
+        self.asking.as_ref().is_some_and(done)
     }
 
     async fn ask(&mut self) -> Result<BoxStream<'static, Bytes>, BusError> {
@@ -236,13 +224,29 @@ impl Owner {
         tokio::time::timeout(window, asked).await.unwrap_or_else(|_| Err(late()))
     }
 
+    /// Takes a report that its host pushed. An agent's first one answers the list as well: before it, its answers
+    /// could not count.
     async fn pushed(&mut self, message: Incoming) {
         let taken = match decode::<HostReport>(&message.payload) {
-            Ok(report) if message.subject.host() == Some(&report.host) => self.feed(report).await,
+            Ok(report) if message.subject.host() == Some(&report.host) => {
+                let (host, first) = (report.host.clone(), !self.state.knows(&report));
+                let taken = self.feed(report).await;
+                if let (Ok(()), Some(asking)) = (&taken, self.asking.as_mut().filter(|_| first)) {
+                    if let Some(expected) = &self.parts.own_agent {
+                        asking.round.forget(expected);
+                    }
+                    asking.round.answer(host);
+                }
+                if taken.is_ok() {
+                    self.parts.own_agent = None;
+                }
+                taken
+            }
             Ok(report) => Err(format!("a report of {} came on {}", report.host, message.subject)),
             Err(error) => Err(format!("a report on {}: {error}", message.subject)),
         };
         self.refuse(taken);
+        self.finish_if_done();
     }
 
     /// Takes an answer to the list. Any agent may answer in any name, unlike a push, which the broker lets only its
@@ -251,7 +255,7 @@ impl Owner {
         let taken = match decode::<HostReport>(payload) {
             Ok(report) if !self.state.knows(&report) => {
                 if let Some(asking) = &mut self.asking {
-                    asking.early = true;
+                    asking.round.hear_too_early(&report.host);
                 }
                 Err(format!("an answer to the list as host {}, which has not pushed that nonce", report.host))
             }
@@ -266,7 +270,12 @@ impl Owner {
             Err(error) => Err(format!("an answer to the list: {error}")),
         };
         self.refuse(taken);
-        if self.asking.as_ref().is_some_and(|asking| !asking.waiters.is_empty() && asking.is_done()) {
+        self.finish_if_done();
+    }
+
+    /// Ends a round that callers wait for; one that greets goes on until its time is over.
+    fn finish_if_done(&mut self) {
+        if self.asking.as_ref().is_some_and(|asking| !asking.waiters.is_empty()) && self.is_done() {
             self.finish();
         }
     }
@@ -348,10 +357,12 @@ impl Owner {
     }
 
     async fn list(&mut self, reply: Waiter) {
-        // Nobody waits for this round, and who was too early for it may have pushed a report since.
-        self.asking.take_if(|asking| asking.early && asking.waiters.is_empty());
-        if let Some(asking) = &mut self.asking {
+        // What nobody waits for any more has had part of its time, and may have heard what is old by now.
+        self.asking.take_if(|asking| {
             asking.waiters.retain(|waiter| !waiter.is_closed());
+            asking.waiters.is_empty()
+        });
+        if let Some(asking) = &mut self.asking {
             asking.waiters.push(reply);
         } else if let Err((error, waiters)) = self.begin(vec![reply]).await {
             for waiter in waiters {
@@ -359,14 +370,13 @@ impl Owner {
                 let _ = waiter.send(Err(error.clone()));
             }
         }
-        if self.asking.as_ref().is_some_and(Asking::is_done) {
-            self.finish();
-        }
+        self.finish_if_done();
     }
 
     /// Ends the round and answers its callers.
     fn finish(&mut self) {
         let Some(Asking { round, waiters, .. }) = self.asking.take() else { return };
+        self.asked |= round.is_complete();
         self.parts.counters.add(Counter::ListMissing, round.missing().count() as u64);
         let listing = Arc::new(Listing { round, view: self.publish.borrow().clone() });
         for waiter in waiters {
@@ -390,37 +400,10 @@ impl Owner {
     }
 }
 
-/// The row of a host that has spoken.
-fn row_of(seen: &HostSnapshot) -> Option<HostRow> {
-    let report = seen.report.as_deref()?;
-    Some(HostRow {
-        host: seen.name.clone(),
-        instance: report.instance.clone(),
-        engine_id: report.engine.id.clone(),
-        first_seen: seen.first_seen,
-        last_seen: seen.last_seen,
-        report: serde_json::to_value(report).expect("plain data becomes JSON"),
-    })
-}
-
-/// The hosts that earlier controller processes knew, and which of them were told to be silent.
-pub(crate) async fn known_hosts(db: &ControllerDb) -> Result<Vec<KnownHost>, StoreError> {
-    let query = IncidentQuery { open: Some(true), host: None, limit: MAX_LIMIT };
-    let open = db.incidents(query).await?;
-    let silent: BTreeSet<HostName> =
-        open.into_iter().filter(|i| i.kind == IncidentKind::Host).map(|i| i.host).collect();
-    let known = |row: HostRow| {
-        let presence = if silent.contains(&row.host) { Presence::Silent } else { Presence::Live };
-        let report = serde_json::from_value(row.report).ok().map(Arc::new);
-        KnownHost { name: row.host, first_seen: row.first_seen, last_seen: row.last_seen, presence, report }
-    };
-    Ok(db.hosts().await?.into_iter().map(known).collect())
-}
-
 /// The round's next answer; `None` when its time is over. Waits for ever when there is no round.
 async fn answer(asking: &mut Option<Asking>) -> Option<Bytes> {
     match asking {
-        Some(asking) => tokio::time::timeout_at(asking.until, asking.answers.next()).await.ok().flatten(),
+        Some(asking) => asking.next().await,
         None => std::future::pending().await,
     }
 }
@@ -429,12 +412,16 @@ fn containers(seen: &Arc<HostSnapshot>) -> Option<&[ContainerReport]> {
     seen.report.as_ref().map(|report| report.containers.as_slice())
 }
 
-/// Whether a host changed in what the stream tells of it: more than the time of its last word.
+/// Whether a host changed in what the stream tells of it: more than the time of its last word, and its clock by a second.
 fn differs(old: &HostSnapshot, new: &HostSnapshot) -> bool {
     let told = |seen: &HostSnapshot| {
         let mut dto = super::http::dto::Host::new(seen);
-        dto.last_seen = Timestamp::from_millis(0);
+        (dto.last_seen, dto.clock_offset_ms) = (Timestamp::from_millis(0), None);
         dto
     };
-    told(old) != told(new)
+    let clock = match (old.clock_offset_ms, new.clock_offset_ms) {
+        (Some(before), Some(now)) => before.abs_diff(now) >= 1000,
+        (before, now) => before != now,
+    };
+    clock || told(old) != told(new)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::state::MAX_HOSTS;
 use crate::model::HostName;
 
 /// Who was asked and who answered.
@@ -9,29 +10,41 @@ use crate::model::HostName;
 pub(crate) struct Round {
     expected: BTreeSet<HostName>,
     answered: BTreeSet<HostName>,
+    /// Names in which someone answered whose host has not spoken yet. Anyone can make one up, so they are only waited
+    /// for, and only where nobody is expected: else there is something to say without them.
+    early: BTreeSet<HostName>,
 }
 
 impl Round {
     /// A round that waits for `live`.
     pub(crate) fn new(live: BTreeSet<HostName>) -> Self {
-        Self { expected: live, answered: BTreeSet::new() }
+        Self { expected: live, ..Self::default() }
     }
 
     /// Notes an answer. A host that nobody expected counts as expected from then on.
     pub(crate) fn answer(&mut self, host: HostName) {
+        self.early.remove(&host);
         self.expected.insert(host.clone());
         self.answered.insert(host);
+    }
+
+    /// Notes an answer that does not count, because the host has not spoken before.
+    pub(crate) fn hear_too_early(&mut self, host: &HostName) {
+        if self.expected.is_empty() && self.early.len() < MAX_HOSTS {
+            self.early.insert(host.clone());
+        }
     }
 
     /// Stops waiting for a host that was forgotten meanwhile.
     pub(crate) fn forget(&mut self, host: &HostName) {
         self.expected.remove(host);
         self.answered.remove(host);
+        self.early.remove(host);
     }
 
-    /// Whether all who were expected have answered.
+    /// Whether all who are waited for have answered.
     pub(crate) fn is_complete(&self) -> bool {
-        self.expected.len() == self.answered.len()
+        self.early.is_empty() && self.expected.len() == self.answered.len()
     }
 
     /// How many were expected.
@@ -73,6 +86,18 @@ mod tests {
     #[test]
     fn with_nobody_to_ask_it_is_complete_at_once() {
         assert!(Round::new(BTreeSet::new()).is_complete());
+    }
+
+    #[test]
+    fn who_answers_too_early_is_waited_for_only_where_nobody_is_expected() {
+        let mut round = Round::new(BTreeSet::new());
+        round.hear_too_early(&"a".parse().unwrap());
+        assert!(!round.is_complete());
+        assert_eq!((round.expected(), round.missing().count()), (0, 0), "nor named: the name may be made up");
+        round.answer("a".parse().unwrap());
+        assert!(round.is_complete());
+        round.hear_too_early(&"b".parse().unwrap());
+        assert!(round.is_complete());
     }
 
     #[test]

@@ -149,7 +149,9 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Refused(why) => Self::new(StatusCode::CONFLICT, why),
-            StoreError::Full { .. } | StoreError::Locked { .. } => Self::unavailable(error.to_string()),
+            StoreError::Full { .. } | StoreError::Locked { .. } | StoreError::Away { .. } => {
+                Self::unavailable(error.to_string())
+            }
             other => {
                 tracing::error!("a request failed: {other}");
                 Self::internal()

@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -118,7 +119,10 @@ pub(super) async fn stream(api: Arc<Api>, request: Request) -> Answer {
         drop(permit);
     });
     let told = warp::sse::keep_alive().interval(KEEP_ALIVE).stream(ReceiverStream::new(told));
-    Ok(warp::sse::reply(told).into_response())
+    let mut response = warp::sse::reply(told).into_response();
+    // nginx and those like it hand on what they get as it comes, instead of collecting it first.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
 }
 
 async fn newest(api: &Api) -> Result<u64, StoreError> {

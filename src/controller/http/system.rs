@@ -122,6 +122,7 @@ pub(super) async fn metrics(api: Arc<Api>, _request: Request) -> Answer {
             ticks: &api.ticks.all(),
             now: api.clock.now().wall,
             counters: &api.counters,
+            refused: &api.metrics.refused(),
             incidents: incidents.as_deref(),
             bus_connected: *api.bus.status().borrow() == BusStatus::Connected,
             store_writable: api.history.fault().is_none(),

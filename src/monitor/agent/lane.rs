@@ -26,10 +26,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::delivery::{Delivered, Delivery};
 use crate::bus::{Bus, BusError, OutboxItem, encode, gzip};
-use crate::model::{Actor, EventDraft, EventKind, HostName, MetricTick, SeriesName, Timestamp};
+use crate::model::{Actor, EventDraft, EventKind, HostName, MetricTick, SeriesName, Timestamp, Values};
 use crate::store::{AgentDb, Durability, TickRow, TicksKept};
 
-/// Ticks that may wait to be taken over; whoever has one more waits.
+/// Ticks that may wait to be taken over; the sampler drops what is beyond, and counts it.
 const TICKS: usize = 16;
 
 /// How long a tick may be in memory alone.
@@ -58,6 +58,9 @@ const PAUSE_LAST: Duration = Duration::from_secs(2);
 const BATCH_TICKS: usize = 120;
 const BATCH_BYTES: usize = 256 << 10;
 const BATCH_JSON: usize = 4 << 20;
+
+/// The metric of what was dropped.
+const DROPPED: SeriesName = SeriesName::of("samples_dropped");
 
 /// The edges the lane works with.
 #[derive(Clone)]
@@ -157,6 +160,8 @@ struct Lane {
     kept: TicksKept,
     /// Samples that were dropped and are not counted there yet.
     lost: u64,
+    /// How many the sampler has said that it dropped, in this process.
+    unsampled: u64,
     /// It was told that samples are dropped, and not everything was delivered since.
     told_dropped: bool,
     /// How many ticks a batch may have: fewer for a while when the server refused more.
@@ -182,6 +187,7 @@ impl Lane {
             last_seq,
             kept,
             lost: 0,
+            unsampled: 0,
             told_dropped: false,
             batch_ticks: BATCH_TICKS,
             live: Retry::new(),
@@ -196,7 +202,8 @@ impl Lane {
     /// Takes over a tick from the sampler.
     async fn take(&mut self, mut tick: MetricTick) {
         self.complete(&mut tick).await;
-        let samples = tick.host.len() + tick.containers.values().map(|values| values.len()).sum::<usize>();
+        let samples = tick.host.len() + tick.containers.values().map(Values::len).sum::<usize>();
+        tracing::debug!(time = tick.time, samples, "measured");
         self.last_seq += 1;
         self.fresh.push_back(Fresh {
             seq: self.last_seq,
@@ -213,14 +220,16 @@ impl Lane {
     }
 
     /// Adds what the lane itself knows, and leaves out what JSON cannot carry.
-    async fn complete(&self, tick: &mut MetricTick) {
+    async fn complete(&mut self, tick: &mut MetricTick) {
         if let Ok(events) = self.parts.db.outbox_len().await {
             let unwritten = self.fresh.iter().filter(|fresh| !fresh.written).count() as u64;
             let waiting = events + self.kept.waiting + unwritten;
             tick.host.insert(SeriesName::of("outbox_items"), waiting as f64);
         }
-        let dropped = self.kept.dropped_ever + self.lost;
-        tick.host.insert(SeriesName::of("samples_dropped"), dropped as f64);
+        let said = tick.host.get(&DROPPED).map_or(0, |said| *said as u64);
+        self.lost += said.saturating_sub(self.unsampled);
+        self.unsampled = said;
+        tick.host.insert(DROPPED, (self.kept.dropped_ever + self.lost) as f64);
         tick.host.retain(|_, value| value.is_finite());
         tick.containers.values_mut().for_each(|values| values.retain(|_, value| value.is_finite()));
     }

@@ -14,7 +14,7 @@ use crate::store::{AgentDb, StoreError};
 const AGAIN_FIRST: Duration = Duration::from_secs(1);
 const AGAIN_LAST: Duration = Duration::from_secs(30);
 /// Attempts before it is left to a human: about half an hour.
-const ATTEMPTS: u32 = 60;
+pub(super) const ATTEMPTS: u32 = 60;
 
 /// What became of a half-done recreate.
 pub(super) enum Settlement {

@@ -1,5 +1,6 @@
-//! Follows the engine: subscribe, list, then every change as it happens, and a full list now and then. One task asks
-//! for facts, one request after the other, so that what the owner sees is never older than what it saw before.
+//! Follows the engine: subscribe, list, then every change as it happens, and a full list now and then. What the owner
+//! sees of a container is never older than what it saw of it before: looks at one container follow each other, and none
+//! is under way while all are listed.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::keeper::{self, Keep, Keeper};
+use super::looks::{Looks, Seen, Step};
 use super::steps::{settle, settle_once};
 use super::{AgentParts, Message};
-use crate::docker::{ContainerAction, ContainerSource, EngineError, EngineEvent};
+use crate::docker::{ContainerAction, EngineError, EngineEvent};
 use crate::model::{ContainerFacts, ContainerId, OperationId, Timestamp};
 use crate::monitor::decide::{Input, Sign, SignKind};
 
@@ -25,8 +27,6 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(2);
 /// How long setting one half-done recreate right may keep the first list waiting.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
-/// How long one container's facts may keep other containers waiting.
-const LOOK_WITHIN: Duration = Duration::from_secs(3);
 /// Between two looks at containers that could not be looked at before.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// The engine has told all of the time before when it is silent for so long; and how much is waited for at most.
@@ -53,6 +53,12 @@ impl Refresher {
     }
 }
 
+/// The asking and the answering end.
+pub(super) fn refresher() -> (Refresher, mpsc::Receiver<Refresh>) {
+    let (sender, requests) = mpsc::channel(WAITING);
+    (Refresher(sender), requests)
+}
+
 pub(super) fn spawn(
     tracker: &TaskTracker,
     parts: &AgentParts,
@@ -61,11 +67,12 @@ pub(super) fn spawn(
     keeper: Keeper,
     shutdown: &CancellationToken,
 ) -> Refresher {
-    let (sender, requests) = mpsc::channel(WAITING);
+    let (refresher, requests) = refresher();
     let (parts, shutdown, beside) = (parts.clone(), shutdown.clone(), tracker.clone());
     tracker.spawn(async move {
         let last_event = keeper::last_engine_event(&parts.db).await;
         let watcher = Watcher {
+            looks: Looks::new(parts.source.clone()),
             parts,
             tracker: beside,
             shutdown: shutdown.clone(),
@@ -81,7 +88,7 @@ pub(super) fn spawn(
             () = shutdown.cancelled() => {}
         }
     });
-    Refresher(sender)
+    refresher
 }
 
 struct Watcher {
@@ -95,6 +102,7 @@ struct Watcher {
     requests: mpsc::Receiver<Refresh>,
     /// The newest event seen: after a reconnect the engine tells what came since.
     last_event: Option<Timestamp>,
+    looks: Looks,
     /// Containers to look at again, and what is to be told once that was done.
     unseen: VecDeque<(ContainerId, Option<Input>)>,
 }
@@ -121,6 +129,9 @@ impl Watcher {
             match self.follow().await {
                 Stop::Ending => return,
                 Stop::Lost(error) => {
+                    if self.give_up_looks().await.is_err() {
+                        return;
+                    }
                     let lost = Message::Input(Input::EngineLost(error.to_string()));
                     if self.inbox.send(lost).await.is_err() {
                         return;
@@ -175,7 +186,7 @@ impl Watcher {
         self.tell(Input::EngineBack).await?;
         self.tell(Input::Listed(all, told.iter().filter_map(sign_of).collect())).await?;
         for event in meanwhile {
-            self.follow_up(source.as_ref(), event).await?;
+            self.follow_up(event).await?;
         }
         self.keeper.keep(Keep::Existing(ids));
 
@@ -185,18 +196,22 @@ impl Watcher {
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                event = events.next() => match event {
-                    Some(event) => self.take(source.as_ref(), event?).await?,
+                event = events.next(), if self.looks.has_room() => match event {
+                    Some(event) => self.take(event?).await?,
                     None => return Err(event_stream_ended().into()),
                 },
-                Some(request) = self.requests.recv() => {
-                    self.look(source.as_ref(), request.id, Some(request.then)).await?;
+                Some(request) = self.requests.recv(), if self.looks.has_room() => {
+                    self.add(request.id, Step::Look(Some(request.then))).await?;
                 }
+                Some(seen) = self.looks.next() => self.seen(seen).await?,
                 // One at a time: several that hang must not keep the others waiting.
                 _ = again.tick() => if let Some((id, then)) = self.unseen.pop_front() {
-                    self.look(source.as_ref(), id, then).await?;
+                    self.add(id, Step::Look(then)).await?;
                 },
                 _ = reconcile.tick() => {
+                    while let Some(seen) = self.looks.next().await {
+                        self.seen(seen).await?;
+                    }
                     let all = source.list().await?;
                     self.keeper.keep(Keep::Existing(all.iter().map(|facts| facts.id.clone()).collect()));
                     if let Some(time) = self.last_event {
@@ -210,7 +225,7 @@ impl Watcher {
 
     /// Tries once to set a half-done recreate right; what that does not do goes on beside, so that it keeps nothing
     /// else waiting.
-    async fn settle(&self, op: OperationId) {
+    async fn settle(&mut self, op: OperationId) {
         let (builder, db) = (self.parts.builder.clone(), self.parts.db.clone());
         if let Ok(None) = timeout(SETTLE_WITHIN, settle_once(builder.as_ref(), &db, &op)).await {
             return;
@@ -222,21 +237,27 @@ impl Watcher {
         });
     }
 
-    async fn take(&mut self, source: &dyn ContainerSource, event: EngineEvent) -> Result<(), Stop> {
+    async fn take(&mut self, event: EngineEvent) -> Result<(), Stop> {
         self.note_time(&event);
         if let Some(sign) = sign_of(&event) {
-            self.tell(Input::Told(sign)).await?;
+            self.add(event.id.clone(), Step::Tell(Input::Told(sign))).await?;
         }
-        self.follow_up(source, event).await
+        self.follow_up(event).await
     }
 
     /// Tells what the event's container is now.
-    async fn follow_up(&mut self, source: &dyn ContainerSource, event: EngineEvent) -> Result<(), Stop> {
-        match event.action {
-            ContainerAction::Kill => Ok(()),
-            ContainerAction::Destroy => self.tell(Input::Gone(event.id)).await,
-            _ => self.look(source, event.id, None).await,
-        }
+    async fn follow_up(&mut self, event: EngineEvent) -> Result<(), Stop> {
+        let step = match event.action {
+            ContainerAction::Kill => return Ok(()),
+            ContainerAction::Destroy => Step::Tell(Input::Gone(event.id.clone())),
+            _ => Step::Look(None),
+        };
+        self.add(event.id, step).await
+    }
+
+    async fn add(&mut self, id: ContainerId, step: Step) -> Result<(), Stop> {
+        let now = self.looks.add(id, step);
+        self.tell_all(now).await
     }
 
     /// What the engine has told by now: it is through when it is silent for a moment.
@@ -255,39 +276,50 @@ impl Watcher {
         Ok(told)
     }
 
-    /// Tells the owner a container's present facts, and then `then`. A container that cannot be looked at now is looked
-    /// at again; that it was looked at is told only when it was.
-    async fn look(
-        &mut self,
-        source: &dyn ContainerSource,
-        id: ContainerId,
-        then: Option<Input>,
-    ) -> Result<(), Stop> {
-        let inspected = timeout(LOOK_WITHIN, source.inspect(id.as_str())).await;
-        let error =
-            match inspected.unwrap_or_else(|_| Err(EngineError::TimedOut(LOOK_WITHIN, "inspect".into()))) {
-                Ok(facts) => {
-                    self.tell(Input::Seen(Box::new(facts))).await?;
-                    return self.tell_if_any(then).await;
+    /// Tells the owner what was seen of a container, and what comes after that. A container that cannot be looked at now
+    /// is looked at again; that it was looked at is told only when it was.
+    async fn seen(&mut self, seen: Seen) -> Result<(), Stop> {
+        let Seen { id, facts, then } = seen;
+        let error = match facts {
+            Ok(facts) => {
+                self.tell(Input::Seen(Box::new(facts))).await?;
+                None
+            }
+            Err(EngineError::NoSuchContainer(_)) => {
+                self.tell(Input::Gone(id.clone())).await?;
+                None
+            }
+            Err(error) => Some(error),
+        };
+        match (&error, then) {
+            (Some(_), Some(looked @ Input::Looked(_))) => self.look_later(id.clone(), Some(looked)),
+            (error, then) => {
+                if matches!(error, Some(EngineError::TimedOut(..))) {
+                    self.look_later(id.clone(), None);
                 }
-                Err(EngineError::NoSuchContainer(_)) => {
-                    self.tell(Input::Gone(id)).await?;
-                    return self.tell_if_any(then).await;
-                }
-                Err(error) => error,
-            };
-        let late = matches!(error, EngineError::TimedOut(..));
-        tracing::warn!(container = id.short(), %error, "a container cannot be inspected");
-        match then {
-            Some(looked @ Input::Looked(_)) => self.look_later(id, Some(looked)),
-            other => {
-                if late {
-                    self.look_later(id, None);
-                }
-                self.tell_if_any(other).await?;
+                self.tell_all(then).await?;
             }
         }
-        if matches!(error, EngineError::Unreachable(_)) { Err(error.into()) } else { Ok(()) }
+        if let Some(error) = error {
+            tracing::warn!(container = id.short(), %error, "a container cannot be inspected");
+            if matches!(error, EngineError::Unreachable(_)) {
+                return Err(error.into());
+            }
+        }
+        let after = self.looks.after(&id);
+        self.tell_all(after).await
+    }
+
+    /// Tells what is to be told without further looks; those that were asked for are made up for.
+    async fn give_up_looks(&mut self) -> Result<(), Stop> {
+        for (id, step) in self.looks.give_up() {
+            match step {
+                Step::Look(looked @ Some(Input::Looked(_))) => self.look_later(id, looked),
+                Step::Look(then) => self.tell_all(then).await?,
+                Step::Tell(input) => self.tell(input).await?,
+            }
+        }
+        Ok(())
     }
 
     fn look_later(&mut self, id: ContainerId, then: Option<Input>) {
@@ -297,11 +329,11 @@ impl Watcher {
         }
     }
 
-    async fn tell_if_any(&self, input: Option<Input>) -> Result<(), Stop> {
-        match input {
-            Some(input) => self.tell(input).await,
-            None => Ok(()),
+    async fn tell_all(&mut self, inputs: impl IntoIterator<Item = Input>) -> Result<(), Stop> {
+        for input in inputs {
+            self.tell(input).await?;
         }
+        Ok(())
     }
 
     /// Before any event is seen, the newest start tells where the engine's clock stands: what comes later can be asked
@@ -321,11 +353,11 @@ impl Watcher {
         }
     }
 
-    async fn tell(&self, input: Input) -> Result<(), Stop> {
+    async fn tell(&mut self, input: Input) -> Result<(), Stop> {
         self.send(Message::Input(input)).await
     }
 
-    async fn send(&self, message: Message) -> Result<(), Stop> {
+    async fn send(&mut self, message: Message) -> Result<(), Stop> {
         self.inbox.send(message).await.map_err(|_| Stop::Ending)
     }
 }

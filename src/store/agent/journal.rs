@@ -169,6 +169,31 @@ fn warn_if_absent(op: &OperationId, changed: usize) {
     }
 }
 
+/// What a disk that is full does not take.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Untaken {
+    /// That an action begins.
+    Begin,
+    /// How far it has come.
+    Step,
+}
+
+#[cfg(test)]
+impl AgentDb {
+    /// From now on the journal takes everything but `what`, as on a disk with hardly any room.
+    pub(crate) async fn refuse(&self, what: Untaken) {
+        let write = match what {
+            Untaken::Begin => "INSERT",
+            Untaken::Step => "UPDATE OF step",
+        };
+        let trigger = format!(
+            "CREATE TRIGGER refused BEFORE {write} ON journal BEGIN SELECT RAISE(FAIL, 'no room'); END"
+        );
+        self.db.write(move |tx| Ok(tx.execute_batch(&trigger)?)).await.expect("the database is open");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,6 +17,8 @@ use crate::bus::DesiredChange;
 use crate::model::{DesiredState, InstanceId};
 
 pub use healing::AnsweredRow;
+#[cfg(test)]
+pub(crate) use journal::Untaken;
 pub use outbox::{DEFAULT_OUTBOX_BYTES, MAX_ITEM_BYTES, OutboxSlice, PushOutcome};
 pub use ticks::{DEFAULT_TICK_BYTES, Durability, TickRow, TicksKept};
 

@@ -1,15 +1,19 @@
 //! Metrics over time, behind one trait: embedded in `controller.db`, or a server that speaks Prometheus' protocols.
 
-mod memory;
+mod embedded;
+mod remote;
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
 use super::StoreError;
 use crate::model::{HostName, MetricSubject, MetricTick, SeriesName};
 
-pub use memory::MemoryStore;
+pub(super) use embedded::TABLES;
+pub use embedded::{DEFAULT_RETENTION, EmbeddedStore, MAX_SERIES, RAW_SPAN, Refusal};
+pub use remote::{RemoteOptions, RemoteStore, StoreCredentials};
 
 /// Points that one range may have per series.
 pub const MAX_POINTS: usize = 11_000;
@@ -74,7 +78,7 @@ pub struct Summary {
 #[async_trait]
 pub trait MetricStore: Send + Sync + 'static {
     /// Stores ticks; after `Ok` they survive `kill -9` and power loss. A tick may come late, or again: samples are told apart
-    /// by subject, series and time, so each is there once.
+    /// by subject, series and time, so each is there once. What will never be kept ([`Self::refused`]) is counted, and no error.
     async fn write(&self, ticks: Vec<HostTick>) -> Result<(), StoreError>;
 
     /// The samples of one subject. A series without any sample in the range is left out.
@@ -89,4 +93,20 @@ pub trait MetricStore: Send + Sync + 'static {
         from: i64,
         to: i64,
     ) -> Result<Vec<(MetricSubject, Summary)>, StoreError>;
+
+    /// Looks after what is kept until `shutdown`, or ends at once where others do.
+    async fn maintain(&self, shutdown: CancellationToken) {
+        drop(shutdown);
+    }
+
+    /// How many samples were refused for good since the start, by reason; empty where none ever are.
+    fn refused(&self) -> Vec<(Refusal, u64)> {
+        Vec::new()
+    }
+
+    /// Forgets a host and its containers. A store that others write to as well leaves that to its own retention.
+    async fn forget(&self, host: &HostName) -> Result<(), StoreError> {
+        let _ = host;
+        Ok(())
+    }
 }

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use dockhealth::bus::{AgentCommand, AgentReply, Bus, CommandError, HostReport, Subject, WhyReport, encode};
+use dockhealth::controller::{Agents, ControllerConfig};
 use dockhealth::model::{Actor, EventDraft, EventKind, Health, RunState, Threshold, Timestamp};
 use dockhealth::store::HostRow;
 use futures_util::StreamExt;
 
-use super::world::{Lists, ScriptedAgent, World, container, host, report};
+use super::world::{Lists, ScriptedAgent, TestBus, World, container, eventually, host, report};
 
 fn names(answer: &super::client::Answer) -> Vec<String> {
     let rows = answer.json();
@@ -15,6 +16,28 @@ fn names(answer: &super::client::Answer) -> Vec<String> {
         format!("{}/{}", row["hostname"].as_str().unwrap(), row["name"].as_str().unwrap())
     };
     rows.as_array().unwrap().iter().map(name).collect()
+}
+
+/// Answers every list with `said` from now on, as an agent that has pushed nothing.
+async fn answer_lists(bus: &TestBus, said: HostReport) {
+    let mut questions = bus.subscribe(&Subject::List).await.unwrap();
+    tokio::spawn(async move {
+        while let Some(question) = questions.next().await {
+            question.reply.unwrap().send(encode(&said)).await.unwrap();
+        }
+    });
+}
+
+/// A host as the database keeps it.
+fn row(said: &HostReport) -> HostRow {
+    HostRow {
+        host: said.host.clone(),
+        instance: said.instance.clone(),
+        engine_id: said.engine.id.clone(),
+        first_seen: Timestamp::from_millis(0),
+        last_seen: Timestamp::from_millis(0),
+        report: serde_json::to_value(said).unwrap(),
+    }
 }
 
 #[tokio::test]
@@ -26,6 +49,92 @@ async fn with_no_hosts_the_list_is_empty_and_says_that_nobody_was_asked() {
     assert_eq!(answer.header("dockhealth-hosts-answered"), "0");
     assert_eq!(answer.header("dockhealth-hosts-missing"), "");
     assert_eq!(world.get("/api/v1/hosts").await.expect(200).text(), "[]");
+}
+
+#[tokio::test]
+async fn with_no_hosts_the_list_is_prompt() {
+    let world = World::with(&|config| config.response_window = Duration::from_mins(5)).await;
+    for _ in 0..3 {
+        let list = tokio::time::timeout(Duration::from_mins(1), world.get("/api/v1/containers"));
+        assert_eq!(list.await.expect("well before the window ends").expect(200).text(), "[]");
+    }
+}
+
+/// Asks for the list, waits until that is under way, and does `then`.
+async fn list_and<T>(world: &World, then: impl AsyncFnOnce() -> T) -> (super::client::Answer, T) {
+    let rounds = async || {
+        let metrics = world.get("/metrics").await;
+        let count =
+            metrics.text().lines().find_map(|line| line.strip_prefix("dockhealth_list_rounds_total "));
+        count.unwrap().parse::<u64>().unwrap()
+    };
+    let before = rounds().await;
+    let then = async {
+        eventually("the agents are asked", async || (rounds().await > before).then_some(())).await;
+        then().await
+    };
+    tokio::join!(world.get("/api/v1/containers"), then)
+}
+
+#[tokio::test]
+async fn a_list_waits_for_the_first_report_of_the_agent_within_the_process() {
+    let setup = |config: &mut ControllerConfig| {
+        config.agents = Agents::Within;
+        config.response_window = Duration::from_mins(5);
+    };
+    let world = World::with(&setup).await;
+    // The engine may call the machine by another name.
+    let start = async || ScriptedAgent::start(&world, report("vm", vec![container("web")])).await;
+    let (list, _agent) = list_and(&world, start).await;
+    assert_eq!(names(&list), ["vm/web"]);
+    assert_eq!(
+        (list.header("dockhealth-hosts-expected"), list.header("dockhealth-hosts-missing")),
+        ("1", "")
+    );
+    assert_eq!(names(&world.get("/api/v1/containers").await.expect(200)), ["vm/web"]);
+}
+
+#[tokio::test]
+async fn an_agent_within_the_process_that_does_not_report_is_missing() {
+    let world = World::with(&|config| config.agents = Agents::Within).await;
+    let list = world.get("/api/v1/containers").await.expect(200);
+    assert_eq!((list.text(), list.header("dockhealth-hosts-expected")), ("[]", "1"));
+    assert_eq!(list.header("dockhealth-hosts-missing"), "controller");
+}
+
+#[tokio::test]
+async fn a_list_waits_for_a_known_host_that_was_not_heard_yet() {
+    let setup = |config: &mut ControllerConfig| config.response_window = Duration::from_mins(5);
+    let world = World::after(&setup, async |db| {
+        db.save_host(row(&report("a", vec![container("old")]))).await.unwrap();
+    })
+    .await;
+    // Another process of it than the one that is known.
+    let start = async || ScriptedAgent::start(&world, report("a", vec![container("web")])).await;
+    let (list, _agent) = list_and(&world, start).await;
+    assert_eq!(names(&list.expect(200)), ["a/web"]);
+}
+
+#[tokio::test]
+async fn who_answers_the_first_list_before_it_reported_is_waited_for() {
+    let (bus, said) = (TestBus::new(), report("a", vec![container("web")]));
+    answer_lists(&bus, said.clone()).await;
+    let world = World::on(bus, &|config| config.response_window = Duration::from_mins(5)).await;
+    let refused = async |count: u32| {
+        let line = format!("dockhealth_reports_refused_total {count}");
+        eventually(&line, async || {
+            world.get("/metrics").await.text().lines().any(|l| l == line).then_some(())
+        })
+        .await;
+    };
+    // The controller asks who is there when it starts.
+    refused(1).await;
+    let agent = async {
+        refused(2).await;
+        world.bus.publish(&Subject::Report(host("a")), encode(&said)).await.unwrap();
+    };
+    let (list, ()) = tokio::join!(world.get("/api/v1/containers"), agent);
+    assert_eq!(names(&list.expect(200)), ["a/web"]);
 }
 
 #[tokio::test]
@@ -103,12 +212,7 @@ async fn an_answer_in_the_name_of_another_host_is_refused_and_changes_nothing() 
     let _mute = ScriptedAgent::scripted(&world, said, Lists::Unanswered, done).await;
     let forged = ["a", "b"].map(|name| HostReport { seq: 99, ..report(name, vec![container("forged")]) });
     for forged in forged {
-        let mut questions = world.bus.subscribe(&Subject::List).await.unwrap();
-        tokio::spawn(async move {
-            while let Some(question) = questions.next().await {
-                question.reply.unwrap().send(encode(&forged)).await.unwrap();
-            }
-        });
+        answer_lists(&world.bus, forged).await;
     }
 
     let answer = world.get("/api/v1/containers?stale=true").await.expect(200);
@@ -184,14 +288,14 @@ async fn two_agents_under_one_name_are_shown_as_a_conflict() {
     let world = World::new().await;
     let first = ScriptedAgent::start(&world, report("a", Vec::new())).await;
     let second = ScriptedAgent::start(&world, report("a", Vec::new())).await;
-    let conflict = super::world::eventually("the conflict shows", async || {
+    let conflict = eventually("the conflict shows", async || {
         first.push().await;
         second.push().await;
         world.get("/api/v1/hosts/a").await.json()["conflict"].as_str().map(str::to_owned)
     })
     .await;
     assert!(conflict.contains("two agents speak as host a"), "{conflict}");
-    super::world::eventually("the conflict is an event", async || {
+    eventually("the conflict is an event", async || {
         world.kinds().await.contains(&"identity_conflict".to_owned()).then_some(())
     })
     .await;
@@ -231,17 +335,8 @@ async fn one_container_is_explained_by_its_agent() {
 
 #[tokio::test]
 async fn a_silent_host_is_answered_from_what_was_last_known() {
-    let world = World::after(async |db| {
-        let said = report("gone", vec![container("web")]);
-        let row = HostRow {
-            host: said.host.clone(),
-            instance: said.instance.clone(),
-            engine_id: said.engine.id.clone(),
-            first_seen: Timestamp::from_millis(0),
-            last_seen: Timestamp::from_millis(0),
-            report: serde_json::to_value(&said).unwrap(),
-        };
-        db.save_host(row).await.unwrap();
+    let world = World::after(&|_| {}, async |db| {
+        db.save_host(row(&report("gone", vec![container("web")]))).await.unwrap();
         let silent = EventDraft::new(EventKind::HostSilent, Actor::Controller, "gone");
         let healed = EventDraft::new(EventKind::ContainerRestarted, Actor::Agent, "100 % loss");
         let healed = healed.about(&"web".parse().unwrap());

@@ -16,7 +16,7 @@ use dockhealth::model::{
     Actor, DesiredState, Event, EventDraft, EventKind, Health, HostName, LossPercent, RunState, Threshold,
     Timestamp,
 };
-use dockhealth::store::{ControllerDb, MemoryStore};
+use dockhealth::store::{ControllerDb, DEFAULT_RETENTION, EmbeddedStore};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::net::TcpListener;
@@ -45,7 +45,7 @@ pub(super) struct TestBus {
 }
 
 impl TestBus {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let local = LocalBus::new(DesiredState::default(), Kept);
         Self { local, status: Arc::new(watch::Sender::new(BusStatus::Connected)) }
     }
@@ -74,6 +74,14 @@ impl Bus for TestBus {
 
     async fn subscribe(&self, subject: &Subject) -> Result<BoxStream<'static, Incoming>, BusError> {
         self.up()?.subscribe(subject).await
+    }
+
+    async fn subscribe_shared(
+        &self,
+        subject: &Subject,
+        group: &str,
+    ) -> Result<BoxStream<'static, Incoming>, BusError> {
+        self.up()?.subscribe_shared(subject, group).await
     }
 
     async fn request(&self, subject: &Subject, payload: Bytes, within: Duration) -> Result<Bytes, BusError> {
@@ -123,7 +131,12 @@ impl World {
     }
 
     pub(super) async fn with(setup: Setup<'_>) -> Self {
-        Self::in_dir(tempfile::tempdir().unwrap(), TestBus::new(), setup, "127.0.0.1:0").await
+        Self::on(TestBus::new(), setup).await
+    }
+
+    /// On a bus where there may be agents already.
+    pub(super) async fn on(bus: TestBus, setup: Setup<'_>) -> Self {
+        Self::in_dir(tempfile::tempdir().unwrap(), bus, setup, "127.0.0.1:0").await
     }
 
     /// On an address of choice.
@@ -132,12 +145,15 @@ impl World {
     }
 
     /// In a folder where `prepare` was done to the database before.
-    pub(super) async fn after<F: Future<Output = ()>>(prepare: impl FnOnce(ControllerDb) -> F) -> Self {
+    pub(super) async fn after<F: Future<Output = ()>>(
+        setup: Setup<'_>,
+        prepare: impl FnOnce(ControllerDb) -> F,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let db = ControllerDb::open(dir.path()).unwrap();
         prepare(db.clone()).await;
         db.close().await;
-        Self::in_dir(dir, TestBus::new(), &|_| {}, "127.0.0.1:0").await
+        Self::in_dir(dir, TestBus::new(), setup, "127.0.0.1:0").await
     }
 
     async fn in_dir(dir: tempfile::TempDir, bus: TestBus, setup: Setup<'_>, listen: &str) -> Self {
@@ -147,7 +163,7 @@ impl World {
         setup(&mut config);
         let listener = TcpListener::bind(listen).await.unwrap();
         let shutdown = CancellationToken::new();
-        let metrics = MemoryStore::default();
+        let metrics = EmbeddedStore::open(&db, DEFAULT_RETENTION).unwrap();
         let parts = (Arc::new(bus.clone()), db.clone(), Arc::new(metrics), shutdown.clone());
         let controller =
             Controller::start(config, parts.0, parts.1, parts.2, listener, parts.3).await.unwrap();
@@ -286,6 +302,7 @@ pub(super) fn report(name: &str, containers: Vec<ContainerReport>) -> HostReport
         threshold: Threshold::default(),
         desired_synced: true,
         outbox: Some(0),
+        identity: None,
         containers,
     }
 }

@@ -36,7 +36,16 @@ fn fleet(sizes: &[usize]) -> (FleetView, LatestTicks) {
 
 fn host(name: HostName, presence: Presence) -> HostSnapshot {
     let seen = Timestamp::from_millis(NOW);
-    HostSnapshot { name, presence, first_seen: seen, last_seen: seen, conflict: None, report: None }
+    HostSnapshot {
+        name,
+        presence,
+        first_seen: seen,
+        last_seen: seen,
+        conflict: None,
+        clock_offset_ms: None,
+        clock_skewed: false,
+        report: None,
+    }
 }
 
 fn shown(selection: &Selection<'_>) -> usize {

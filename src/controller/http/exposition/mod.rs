@@ -6,9 +6,10 @@ mod text;
 use std::collections::BTreeMap;
 
 use super::super::counters::{Counter, Counters};
-use super::super::fleet::FleetView;
+use super::super::fleet::{FleetView, HostSnapshot};
 use super::super::ticks::LatestTicks;
 use crate::model::{Health, HostName, Incident, IncidentKind, Timestamp};
+use crate::store::Refusal;
 use text::Text;
 
 /// What is rendered.
@@ -17,6 +18,8 @@ pub(super) struct Figures<'a> {
     pub(super) ticks: &'a LatestTicks,
     pub(super) now: Timestamp,
     pub(super) counters: &'a Counters,
+    /// Samples that are not kept, by reason.
+    pub(super) refused: &'a [(Refusal, u64)],
     /// Open incidents; `None` where the store cannot say.
     pub(super) incidents: Option<&'a [Incident]>,
     pub(super) bus_connected: bool,
@@ -49,6 +52,19 @@ fn hosts(out: &mut Text, view: &FleetView) {
         for (host, seen) in view {
             out.sample(name, &[("host", host.as_str())], f64::from(u8::from(seen.is_live())));
         }
+    }
+    let offset = |host: &HostSnapshot| host.clock_offset_ms.filter(|_| host.is_live());
+    let mut clocks = view.values().filter_map(|host| Some((host, offset(host)?))).peekable();
+    let name = "dockhealth_host_clock_offset_seconds";
+    if clocks.peek().is_some() {
+        out.family(
+            name,
+            "gauge",
+            "How far the host's clock is ahead of the controller's; negative where it is behind.",
+        );
+    }
+    for (host, millis) in clocks {
+        out.sample(name, &[("host", host.name.as_str())], millis as f64 / 1000.0);
     }
     let mut by_health: BTreeMap<&str, u64> = Health::ALL.iter().map(|h| (h.as_str(), 0)).collect();
     let live = view.values().filter(|host| host.is_live()).filter_map(|host| host.report.as_ref());
@@ -84,6 +100,7 @@ fn kind(kind: IncidentKind) -> &'static str {
         IncidentKind::Engine => "engine",
         IncidentKind::Host => "host",
         IncidentKind::Identity => "identity",
+        IncidentKind::Clock => "clock",
     }
 }
 
@@ -100,6 +117,13 @@ fn own(out: &mut Text, figures: &Figures<'_>) {
     out.family(name, "counter", "Events stored, by kind.");
     for (kind, count) in figures.counters.events() {
         out.sample(name, &[("kind", kind.as_str())], count as f64);
+    }
+    let name = "dockhealth_samples_refused_total";
+    if !figures.refused.is_empty() {
+        out.family(name, "counter", "Samples that are not kept, by reason.");
+    }
+    for (why, count) in figures.refused {
+        out.sample(name, &[("reason", why.as_str())], *count as f64);
     }
     let name = "dockhealth_build_info";
     out.family(name, "gauge", "The controller's version.");
@@ -120,6 +144,7 @@ mod tests {
             ticks: &LatestTicks::default(),
             now: Timestamp::from_millis(0),
             counters: &counters,
+            refused: &[(Refusal::Future, 3)],
             incidents: None,
             bus_connected: true,
             store_writable: false,
@@ -128,6 +153,7 @@ mod tests {
         let text = render(&figures);
         for line in [
             "dockhealth_hosts{presence=\"live\"} 0",
+            "dockhealth_samples_refused_total{reason=\"future\"} 3",
             "dockhealth_containers{health=\"failing\"} 0",
             "dockhealth_bus_connected 1",
             "dockhealth_store_writable 0",
