@@ -17,6 +17,9 @@ const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 /// The longest silence on a stream: the server sends a sign of life more often.
 const STREAM_SILENCE: Duration = Duration::from_mins(1);
 
+/// What a server that speaks plain HTTP looks like to TLS.
+const NO_TLS: &str = "received corrupt message of type InvalidContentType";
+
 /// Where the server is and how to come in.
 #[derive(Debug, Clone, Default)]
 pub struct ApiOptions {
@@ -218,7 +221,10 @@ impl Api {
             ureq::Error::BodyExceedsLimit(_) | ureq::Error::Protocol(_) => self.malformed(error.to_string()),
             _ => {
                 let why = error.to_string();
-                let why = why.strip_prefix("io: ").unwrap_or(&why).to_owned();
+                let why = match why.strip_prefix("io: ").unwrap_or(&why) {
+                    NO_TLS => "it does not speak TLS there; is it http:// and not https://?".to_owned(),
+                    why => why.to_owned(),
+                };
                 ApiError::Unreachable { server: self.base.clone(), why }
             }
         }

@@ -11,4 +11,4 @@ pub use api::{Answer, Api, ApiError, ApiOptions, Method};
 pub use local::{AgentSocket, LocalError};
 pub use measured::{LeftOutView, PlaceView, PlacementView, SeriesView, TopRowView, TopView};
 pub use sse::{SseEvent, SseReader};
-pub use view::{AgentView, ContainerView, DetailsView, EngineView, HostView, TokenView};
+pub use view::{AgentView, ContainerView, DetailsView, EngineView, FreezeView, HostView, TokenView};

@@ -36,6 +36,13 @@ pub struct ContainerView {
     pub stale: bool,
 }
 
+/// One freeze.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct FreezeView {
+    /// The host it holds; `None`: every host.
+    pub hostname: Option<HostName>,
+}
+
 /// One container with all that explains it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct DetailsView {
@@ -110,6 +117,9 @@ pub struct EngineView {
     pub status: String,
     /// Its version.
     pub version: Option<String>,
+    /// Why it is not reachable.
+    #[serde(default)]
+    pub error: Option<String>,
 }
 
 /// One access token; never the secret.

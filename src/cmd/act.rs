@@ -46,7 +46,7 @@ impl Act {
             Self::Monitor => "is monitored",
             Self::Unmonitor => "is no longer monitored",
             Self::Restart => "is being restarted",
-            Self::Release => "is released from quarantine",
+            Self::Release => "is in no quarantine, and its restart budget begins anew",
         }
     }
 

@@ -9,7 +9,7 @@ use super::settings::parse::{self, millis};
 use super::settings::{Resolver, table as t};
 use crate::bus::{NatsOptions, Role};
 use crate::docker::{AnonymousVolumes, EngineAddress};
-use crate::model::{HostName, OnStop, Rate, Threshold, clean};
+use crate::model::{HostName, OnStop, Rate, Threshold, clean, parse_span};
 use crate::monitor::decide::{Policy, RestartMode};
 use crate::outbound::is_loopback;
 use crate::store::{RemoteOptions, StoreCredentials};
@@ -254,12 +254,12 @@ fn metrics_interval(text: &str) -> Result<Option<NonZeroU32>, String> {
     if matches!(text.trim(), "off" | "0") {
         return Ok(None);
     }
-    let span = parse::span(millis(0, 3_600_000))(text)?;
+    let span = parse_span(text).map_err(|error| error.to_string())?;
+    let wrong = |how| Err(format!("{:?} is {how}: give from 1s to 1h, or off", clean(text, 40)));
     match u32::try_from(span.as_secs()) {
-        Ok(seconds) if span.subsec_nanos() == 0 => Ok(NonZeroU32::new(seconds)),
-        _ => {
-            Err(format!("{:?} is not a whole number of seconds: give from 1s to 1h, or off", clean(text, 40)))
-        }
+        _ if span.subsec_nanos() > 0 => wrong("not a whole number of seconds"),
+        Ok(seconds @ 0..=3600) => Ok(NonZeroU32::new(seconds)),
+        _ => wrong("out of range"),
     }
 }
 

@@ -13,7 +13,7 @@ use super::reach::{self, Reach};
 use super::settings::{OPTIONS, Resolver, Setting, parse, with_settings};
 use super::why::own_host;
 use crate::bus::AgentCommand;
-use crate::client::{AgentSocket, Api, Method};
+use crate::client::{AgentSocket, Api, FreezeView, Method};
 use crate::model::{HostName, format_span};
 
 const LIFT: Setting = Setting::switch().flag_only().called("lift", OPTIONS, "End the freeze");
@@ -93,7 +93,29 @@ fn tell_controller(api: &Api, host: Option<&HostName>, wish: &Wish) -> Result<()
     let query: Vec<String> = scope.into_iter().chain(span).collect();
     let path = if query.is_empty() { "/freeze".to_owned() } else { format!("/freeze?{}", query.join("&")) };
     api.send(method, &path, None)?;
-    print(&wish.done(&host.map_or_else(|| "every host".to_owned(), |host| format!("host {host}"))))
+    let whose = host.map_or_else(|| "every host".to_owned(), |host| format!("host {host}"));
+    match wish {
+        Wish::Lift => print(&lifted(api, host, &whose, wish)),
+        Wish::Freeze(_) => print(&wish.done(&whose)),
+    }
+}
+
+/// What to say of a lifted freeze: healing goes on only where no other one holds.
+fn lifted(api: &Api, host: Option<&HostName>, whose: &str, wish: &Wish) -> String {
+    // It is lifted; that others cannot be asked for is no failure.
+    let freezes: Vec<FreezeView> = api.get("/freeze").unwrap_or_default();
+    let others = freezes.into_iter().filter(|freeze| match (&freeze.hostname, host) {
+        (Some(other), Some(host)) => other == host,
+        _ => true,
+    });
+    let still = others.map(|freeze| match freeze.hostname {
+        Some(other) => {
+            format!("host {other}: still frozen until `dockhealth freeze --lift --host {other}`\n")
+        }
+        None => "every host: still frozen until `dockhealth freeze --lift`\n".to_owned(),
+    });
+    let still: String = still.collect();
+    if still.is_empty() { wish.done(whose) } else { format!("{whose}: that freeze is lifted\n{still}") }
 }
 
 /// Tells this machine's agent; returns its host's name.

@@ -7,8 +7,8 @@ use super::output::{Table, note, or_unknown, print_json};
 use super::reach::{self, Reach};
 use super::settings::{OPTIONS, Resolver, Setting, parse, with_settings};
 use super::{Failure, options};
-use crate::bus::{AgentCommand, AgentReply, HostReport};
-use crate::client::{AgentSocket, Answer, Api, ContainerView, Method};
+use crate::bus::{AgentCommand, AgentReply, EngineStatus, HostReport};
+use crate::client::{AgentSocket, Answer, Api, ContainerView, HostView, Method};
 use crate::model::{Health, HostName, RunState};
 
 const MONITORED: Setting =
@@ -104,7 +104,26 @@ fn ask_controller(api: &Api, filter: &Filter) -> Result<Value, Failure> {
     if let Some(silent) = silent_hosts(&answer) {
         note(&silent);
     }
+    // The list is there; what more there is to say of it is no reason to fail.
+    let hosts: Vec<HostView> = api.get("/hosts").unwrap_or_default();
+    for host in hosts.iter().filter(|host| host.presence == "live") {
+        let Some(agent) = host.agent.as_ref().filter(|agent| agent.engine.status == "unreachable") else {
+            continue;
+        };
+        if filter.host.as_ref().is_none_or(|wanted| *wanted == host.hostname) {
+            note_unreachable(&host.hostname, agent.containers, agent.engine.error.as_deref());
+        }
+    }
     Ok(api.read(&answer)?)
+}
+
+/// Says that a host lists no containers because its engine was never reached. Those it had before are listed, and say so
+/// themselves.
+fn note_unreachable(host: &HostName, containers: u64, why: Option<&str>) {
+    if containers == 0 {
+        let why = crate::model::clean(why.unwrap_or("no reason is known"), 500);
+        note(&format!("host {host}: what it has is unknown, its Docker engine does not answer: {why}"));
+    }
 }
 
 fn silent_hosts(answer: &Answer) -> Option<String> {
@@ -123,6 +142,9 @@ fn ask_agent(agent: &AgentSocket, filter: &Filter) -> Result<Value, Failure> {
     let AgentReply::Report(report) = agent.ask(&AgentCommand::Report)? else {
         return Err(Failure::Failed("the agent answers, but not with its report".into()));
     };
+    if report.engine.status == EngineStatus::Unreachable {
+        note_unreachable(&report.host, report.containers.len() as u64, report.engine.error.as_deref());
+    }
     let wanted = report.containers.iter().filter(|container| filter.lets_pass(&report, container));
     Ok(wanted.map(|container| with_host(&report.host, container)).collect())
 }

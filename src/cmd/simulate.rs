@@ -40,8 +40,6 @@ const BESIDE: Setting =
 
 /// Connections that the hosts share: enough that none is a bottleneck, few enough for small servers.
 const CONNECTIONS: u32 = 16;
-/// As the programs that it stands for have them.
-const THREADS: RuntimeConfig = RuntimeConfig { threads: 2 };
 /// How long the server may take to answer at first.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -61,6 +59,7 @@ struct Config {
     json: bool,
     nats: NatsConfig,
     log: LogConfig,
+    runtime: RuntimeConfig,
 }
 
 fn config(mut r: Resolver) -> Result<Config, Failure> {
@@ -89,6 +88,7 @@ fn config(mut r: Resolver) -> Result<Config, Failure> {
         json: r.switch(&options::JSON),
         nats: config::nats(&mut r),
         log: config::log(&mut r),
+        runtime: config::runtime(&mut r),
     };
     Ok(r.finish(config)?)
 }
@@ -96,7 +96,7 @@ fn config(mut r: Resolver) -> Result<Config, Failure> {
 /// Runs until told to end, or as long as it was told to.
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let config = config(Resolver::new(matches))?;
-    serve(&config.log.clone(), THREADS, |shutdown| simulate(config, shutdown))
+    serve(&config.log.clone(), config.runtime, |shutdown| simulate(config, shutdown))
 }
 
 async fn simulate(config: Config, shutdown: CancellationToken) -> Result<(), Failure> {

@@ -34,8 +34,8 @@ pub enum EngineError {
     /// It did not answer in time: it may still do what was asked.
     #[error("the Docker engine did not answer within {0:?}: {1}")]
     TimedOut(Duration, String),
-    /// There is no such container (any more).
-    #[error("no such container: {0}")]
+    /// There is no such container (any more); its own words, which say so.
+    #[error("the Docker engine says: {0}")]
     NoSuchContainer(String),
     /// It refused; its own words.
     #[error("the Docker engine refused: {0}")]

@@ -49,15 +49,15 @@ fn text(bytes: &[u8]) -> io::Result<&str> {
 
 /// Raises this process's limit of open files as far as it may, for what is held open; the new limit.
 pub fn raise_file_limit() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the kernel fills the struct it is given, which lives until after the call.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+    if unsafe { libc::getrlimit64(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
         return FILES_UNLESS_KNOWN;
     }
     let before = limit.rlim_cur;
     limit.rlim_cur = limit.rlim_max.min(FILES_WANTED).max(before);
     // SAFETY: the struct is read only, and lives until after the call.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } == 0 {
+    if unsafe { libc::setrlimit64(libc::RLIMIT_NOFILE, &raw const limit) } == 0 {
         limit.rlim_cur
     } else {
         before

@@ -87,7 +87,7 @@ pub struct Incident {
     /// The container, or null where it is about more than one.
     #[schema(value_type = Option<String>)]
     pub container: Option<ContainerName>,
-    /// The network, for [`IncidentKind::Network`].
+    /// The network, where it is about one.
     pub network: Option<String>,
     /// When it began.
     #[schema(value_type = String, format = DateTime)]

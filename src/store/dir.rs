@@ -50,8 +50,10 @@ pub(super) fn is_full(file: &Path) -> bool {
 pub(super) fn free_bytes(file: &Path) -> Option<u64> {
     let path = CString::new(file.parent()?.as_os_str().as_bytes()).ok()?;
     // SAFETY: an all-zero statvfs is a valid value of that plain C structure.
-    let mut room: libc::statvfs = unsafe { std::mem::zeroed() };
+    let mut room: libc::statvfs64 = unsafe { std::mem::zeroed() };
     // SAFETY: `path` ends in NUL and `room` is writable; both outlive the call.
-    let known = unsafe { libc::statvfs(path.as_ptr(), &raw mut room) } == 0;
-    known.then(|| room.f_bavail.saturating_mul(room.f_frsize))
+    let known = unsafe { libc::statvfs64(path.as_ptr(), &raw mut room) } == 0;
+    // The size of a block has 32 bits where a C long has.
+    #[allow(clippy::useless_conversion, reason = "not on every architecture")]
+    known.then(|| room.f_bavail.saturating_mul(room.f_frsize.into()))
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -122,6 +122,29 @@ fn ps_shows_a_table_and_names_the_silent_hosts() {
 }
 
 #[test]
+fn ps_says_where_an_engine_was_never_reached() {
+    let hosts = |containers: u32| {
+        format!(
+            r#"[{{"hostname":"a","presence":"live","last_seen":"2026-01-01T00:00:00Z","conflict":null,"agent":
+               {{"version":"0.1.0","engine":{{"status":"unreachable","version":null,"error":"no socket"}},
+                "freeze":null,"containers":{containers},"monitored":0,"failing":0}}}}]"#
+        )
+    };
+    let told = "host a: what it has is unknown, its Docker engine does not answer: no socket\n";
+    for (args, containers, told) in [
+        (&["ps"][..], 0, told),
+        (&["ps", "--host", "a"], 0, told),
+        (&["ps", "--host", "b"], 0, ""),
+        (&["ps"], 1, ""),
+    ] {
+        let answers = [("200 OK", "", "[]".to_owned()), ("200 OK", "", hosts(containers))];
+        let output = run(&Controller::new(answers.into()).url, args);
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(text(&output.stderr), format!("{told}no containers to show\n"), "{args:?}");
+    }
+}
+
+#[test]
 fn json_is_the_apis_own() {
     let controller = Controller::saying(CONTAINERS);
     let output = run(&controller.url, &["ps", "--json"]);
@@ -159,7 +182,7 @@ fn a_name_on_two_hosts_needs_its_host_and_others_are_still_done() {
 
 #[test]
 fn each_command_asks_for_what_it_says() {
-    let cases: [(&[&str], &str); 13] = [
+    let cases: [(&[&str], &str); 14] = [
         (&["unmonitor", "a/web"], "DELETE /api/v1/containers/a/web"),
         (&["restart", "a/web"], "POST /api/v1/containers/a/web/restart"),
         (&["release", "a/web"], "POST /api/v1/containers/a/web/release"),
@@ -175,6 +198,7 @@ fn each_command_asks_for_what_it_says() {
         ),
         (&["maintenance", "a/web", "--end"], "DELETE /api/v1/containers/a/web/maintenance"),
         (&["hosts", "--forget", "a"], "DELETE /api/v1/hosts/a"),
+        (&["hosts", "2001:db8::10", "--json"], "GET /api/v1/hosts/2001:db8::10"),
         (&["token", "revoke", "7"], "DELETE /api/v1/tokens/7"),
     ];
     for (args, expected) in cases {
@@ -184,6 +208,44 @@ fn each_command_asks_for_what_it_says() {
         assert!(!output.stdout.is_empty(), "{args:?} says nothing");
         assert_eq!(controller.asked(), expected, "{args:?}");
     }
+}
+
+#[test]
+fn a_freeze_that_is_lifted_under_another_says_what_still_holds() {
+    let freezes = r#"[{"hostname":null,"by":"x"},{"hostname":"a","by":"x"},{"hostname":"b","by":"x"}]"#;
+    let all = "every host: still frozen until `dockhealth freeze --lift`\n";
+    let of = |host| format!("host {host}: still frozen until `dockhealth freeze --lift --host {host}`\n");
+    for (args, left, expected) in [
+        (&["freeze", "--lift"][..], "[]", "every host: healing goes on\n".to_owned()),
+        (&["freeze", "--lift", "--host", "b"], "[]", "host b: healing goes on\n".to_owned()),
+        (&["freeze", "--lift", "--host", "c"], freezes, format!("host c: that freeze is lifted\n{all}")),
+        (
+            &["freeze", "--lift"],
+            r#"[{"hostname":"a"},{"hostname":"b"}]"#,
+            format!("every host: that freeze is lifted\n{}{}", of("a"), of("b")),
+        ),
+    ] {
+        let answers = [("204 No Content", "", String::new()), ("200 OK", "", left.to_owned())];
+        let controller = Controller::new(answers.into());
+        let output = run(&controller.url, args);
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        assert_eq!(text(&output.stdout), expected, "{args:?}");
+    }
+}
+
+#[test]
+fn a_server_without_tls_is_told_as_such() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("https://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // As much of the greeting as has come; what follows is no answer to it.
+        let _ = stream.read(&mut [0; 512]).unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").unwrap();
+    });
+    let output = run(&server, &["hosts"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("it does not speak TLS there"), "{output:?}");
 }
 
 #[test]

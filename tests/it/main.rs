@@ -14,6 +14,7 @@ mod ping;
 mod push;
 mod readme;
 mod series;
+mod sensors;
 mod store;
 mod support;
 mod trycmd;

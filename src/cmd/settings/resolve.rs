@@ -348,6 +348,47 @@ mod tests {
     }
 
     #[test]
+    fn samples_are_whole_seconds_apart_or_off() {
+        let step = |text: &str| {
+            let args = [format!("--metrics-interval={text}")];
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            agent::config(resolver(agent::command(), &args, &[], None))
+                .map(|config| config.agent.metrics_interval.map(std::num::NonZeroU32::get))
+                .map_err(|bad| bad.0.join("; "))
+        };
+        for (text, expected) in
+            [("1s", Some(1)), ("90s", Some(90)), ("1h", Some(3600)), ("0", None), ("off", None), ("0s", None)]
+        {
+            assert_eq!(step(text), Ok(expected), "{text}");
+        }
+        for (text, expected) in [
+            (
+                "1500ms",
+                "--metrics-interval: \"1500ms\" is not a whole number of seconds: give from 1s to 1h, or off",
+            ),
+            (
+                "500ms",
+                "--metrics-interval: \"500ms\" is not a whole number of seconds: give from 1s to 1h, or off",
+            ),
+            ("2h", "--metrics-interval: \"2h\" is out of range: give from 1s to 1h, or off"),
+            ("x", "--metrics-interval: \"x\" is not a span of time: write a number and a unit"),
+        ] {
+            assert!(step(text).unwrap_err().starts_with(expected), "{text}: {:?}", step(text));
+        }
+        let file = toml("metrics-interval = 0");
+        let config = agent::config(resolver(agent::command(), &[], &[], Some(file.path()))).unwrap();
+        assert_eq!(config.agent.metrics_interval, None);
+        assert_eq!(
+            agent::config(resolver(agent::command(), &[], &[], None))
+                .unwrap()
+                .agent
+                .metrics_interval
+                .map(std::num::NonZeroU32::get),
+            Some(10)
+        );
+    }
+
+    #[test]
     fn settings_that_do_not_go_together() {
         let secret = toml("s");
         let file = secret.path().to_str().unwrap();

@@ -92,7 +92,7 @@ impl Speakers {
     pub(super) fn conflict<'a>(
         &self,
         name: &HostName,
-        others: impl Iterator<Item = (&'a HostName, &'a Self)> + Clone,
+        others: &(impl Iterator<Item = (&'a HostName, &'a Self)> + Clone),
         now: Now,
     ) -> Option<Conflict> {
         for (index, one) in self.live(now).enumerate() {

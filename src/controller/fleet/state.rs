@@ -283,7 +283,7 @@ impl FleetState {
     fn conflict_of(&self, name: &HostName, now: Now) -> Option<Conflict> {
         let host = self.hosts.get(name)?;
         let others = self.hosts.iter().filter(|(other, _)| *other != name);
-        host.speakers.conflict(name, others.map(|(other, host)| (other, &host.speakers)), now)
+        host.speakers.conflict(name, &others.map(|(other, host)| (other, &host.speakers)), now)
     }
 }
 

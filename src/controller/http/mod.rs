@@ -91,7 +91,7 @@ impl Api {
     fn known_host(&self, name: &HostName) -> Result<Arc<HostSnapshot>, Problem> {
         let unknown = || {
             Problem::not_found(format!(
-                "no host {name} ever spoke to this controller; GET /api/v1/hosts lists those that did"
+                "no host {name} ever spoke to this controller; `dockhealth hosts` and GET /api/v1/hosts list those that did"
             ))
         };
         self.fleet.host(name).ok_or_else(unknown)

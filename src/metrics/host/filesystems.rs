@@ -140,7 +140,9 @@ fn space_of(path: &Path) -> io::Result<Option<Space>> {
         }
         stat.assume_init()
     };
-    let size = stat.f_frsize;
+    // The size of a block has 32 bits where a C long has.
+    #[allow(clippy::useless_conversion, reason = "not on every architecture")]
+    let size: u64 = stat.f_frsize.into();
     let space =
         stat.f_blocks.checked_mul(size).zip(stat.f_blocks.saturating_sub(stat.f_bfree).checked_mul(size));
     Ok(space.filter(|(total, _)| *total > 0).map(|(total, used)| Space { used, total }))

@@ -227,7 +227,7 @@ mod tests {
     async fn only_so_many_are_looked_at_at_once_and_so_many_steps_wait() {
         let engine = FakeEngine::new();
         let mut looks = Looks::new(Arc::new(engine.clone()));
-        for n in 0..AT_ONCE + 1 {
+        for n in 0..=AT_ONCE {
             engine.next(Op::Inspect, Behaviour::Slow(Duration::from_secs(1)));
             let id = engine.run(&format!("c{n}"), &json!({}));
             looks.add(id, Step::Look(None));

@@ -155,6 +155,7 @@ async fn nginx_in_front() {
 async fn caddy_in_front() {
     let proxied = Proxied::new("Caddyfile", |dir, config| {
         let text = fs::read_to_string(&config).unwrap();
+        let ours = "{\n\tadmin off\n\tauto_https disable_redirects\n}\n";
         fs::write(&config, format!("{ours}{text}")).unwrap();
         let mut caddy = Command::new("caddy");
         caddy.args(["run", "--adapter", "caddyfile", "--config"]).arg(config).env("HOME", dir);
