@@ -32,6 +32,6 @@ pub use controller::{
 };
 pub use error::StoreError;
 pub use series::{
-    DEFAULT_RETENTION, EmbeddedStore, HostTick, MAX_POINTS, MAX_SERIES, MemoryStore, MetricStore, RAW_SPAN,
-    RangeQuery, Refusal, RemoteOptions, RemoteStore, SeriesRange, Statistic, StoreCredentials, Summary,
+    DEFAULT_RETENTION, EmbeddedStore, HostTick, MAX_POINTS, MAX_SERIES, MetricStore, RAW_SPAN, RangeQuery,
+    Refusal, RemoteOptions, RemoteStore, SeriesRange, Statistic, StoreCredentials, Summary,
 };

@@ -153,7 +153,7 @@ type Summaries = [Option<Summary>; 4];
 fn candidate(host: &HostSnapshot, summaries: Option<&Summaries>) -> Candidate {
     let load = match barrier(host) {
         Some(why) => Err(why),
-        None => load(summaries),
+        None => load(host, summaries),
     };
     Candidate { host: host.name.clone(), load }
 }
@@ -174,12 +174,13 @@ fn barrier(host: &HostSnapshot) -> Option<String> {
     }
 }
 
-fn load(summaries: Option<&Summaries>) -> Result<Load, String> {
+fn load(host: &HostSnapshot, summaries: Option<&Summaries>) -> Result<Load, String> {
     let Some([Some(cpu), share, Some(memory), Some(total)]) = summaries else {
         return Err("it has no samples of CPU and memory of the last 10 minutes".into());
     };
+    let card = host.report.as_ref().and_then(|report| report.identity.as_ref()?.cores).map(f64::from);
     // Both are of the same ticks, so that their ratio is the number of cores.
-    let cores = share.filter(|share| share.mean > 0.0).map(|share| (cpu.mean / share.mean).round());
-    let cores = cores.ok_or("its number of cores is not known")?;
+    let ratio = || share.filter(|share| share.mean > 0.0).map(|share| (cpu.mean / share.mean).round());
+    let cores = card.or_else(ratio).ok_or("its number of cores is not known")?;
     Ok(Load { cores, cores_busy: cpu.mean / 100.0, memory: total.last, memory_used: memory.max })
 }

@@ -5,16 +5,13 @@ use std::time::Duration;
 use super::problem::{Problem, quoted};
 use super::request::Query;
 use crate::model::{METRICS, MetricScope, SeriesName, Timestamp, format_span, metric, parse_span};
-use crate::store::{MAX_POINTS, Statistic};
+use crate::store::{MAX_POINTS, RAW_SPAN, Statistic};
 
 /// What is shown when nobody says from when.
 const DEFAULT_SPAN: i64 = 3600;
 
 /// The most points that are chosen by themselves.
 const AUTO_POINTS: i64 = 300;
-
-/// Seconds for which samples are kept as they came; of what is older there is a mean and a maximum each minute.
-const RAW_FOR: i64 = 24 * 3600;
 
 /// The longest step, seconds.
 const MAX_STEP: u32 = 7 * 24 * 3600;
@@ -78,7 +75,9 @@ pub(super) fn points(query: &Query, now: Timestamp, native: u32) -> Result<Point
     let to = query.read("to", |text| moment(text, now))?.unwrap_or(now);
     let from = query.read("from", |text| moment(text, now))?.unwrap_or(to - DEFAULT_SPAN);
     let step = query.read("step", seconds)?;
-    let native = if from < now - RAW_FOR { native.max(60) } else { native };
+    // Of what is older there is a mean and a maximum each minute.
+    let raw = now - i64::try_from(RAW_SPAN.as_secs()).unwrap_or(i64::MAX);
+    let native = if from < raw { native.max(60) } else { native };
     Points::new((from, to), step, native).map_err(|why| Problem::bad_request(format!("query: {why}")))
 }
 

@@ -1,7 +1,6 @@
 //! Metrics over time, behind one trait: embedded in `controller.db`, or a server that speaks Prometheus' protocols.
 
 mod embedded;
-mod memory;
 mod remote;
 
 use std::collections::BTreeMap;
@@ -14,7 +13,6 @@ use crate::model::{HostName, MetricSubject, MetricTick, SeriesName};
 
 pub(super) use embedded::TABLES;
 pub use embedded::{DEFAULT_RETENTION, EmbeddedStore, MAX_SERIES, RAW_SPAN, Refusal};
-pub use memory::MemoryStore;
 pub use remote::{RemoteOptions, RemoteStore, StoreCredentials};
 
 /// Points that one range may have per series.

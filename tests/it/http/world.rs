@@ -16,7 +16,7 @@ use dockhealth::model::{
     Actor, DesiredState, Event, EventDraft, EventKind, Health, HostName, LossPercent, RunState, Threshold,
     Timestamp,
 };
-use dockhealth::store::{ControllerDb, MemoryStore};
+use dockhealth::store::{ControllerDb, DEFAULT_RETENTION, EmbeddedStore};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::net::TcpListener;
@@ -163,7 +163,7 @@ impl World {
         setup(&mut config);
         let listener = TcpListener::bind(listen).await.unwrap();
         let shutdown = CancellationToken::new();
-        let metrics = MemoryStore::default();
+        let metrics = EmbeddedStore::open(&db, DEFAULT_RETENTION).unwrap();
         let parts = (Arc::new(bus.clone()), db.clone(), Arc::new(metrics), shutdown.clone());
         let controller =
             Controller::start(config, parts.0, parts.1, parts.2, listener, parts.3).await.unwrap();

@@ -16,14 +16,16 @@ use dockhealth::controller::{Controller, ControllerConfig};
 use dockhealth::model::{DesiredState, HostName, MetricSubject, MetricTick, SeriesName};
 use dockhealth::monitor::agent::{LaneParts, metric_lane};
 use dockhealth::store::{
-    AgentDb, ControllerDb, HostTick, MemoryStore, MetricStore, OutboxBounds, RangeQuery, SeriesRange,
-    Statistic, StoreError, Summary,
+    AgentDb, ControllerDb, HostTick, MetricStore, OutboxBounds, RangeQuery, SeriesRange, Statistic,
+    StoreError, Summary,
 };
 use futures_util::stream::BoxStream;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::memory::MemoryStore;
 
 /// No condition takes longer to come true.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -5,6 +5,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod dockerd;
+pub(crate) mod memory;
 pub(crate) mod nats;
 pub(crate) mod victoria;
 

@@ -6,7 +6,7 @@ mod text;
 use std::collections::BTreeMap;
 
 use super::super::counters::{Counter, Counters};
-use super::super::fleet::FleetView;
+use super::super::fleet::{FleetView, HostSnapshot};
 use super::super::ticks::LatestTicks;
 use crate::model::{Health, HostName, Incident, IncidentKind, Timestamp};
 use crate::store::Refusal;
@@ -52,6 +52,19 @@ fn hosts(out: &mut Text, view: &FleetView) {
         for (host, seen) in view {
             out.sample(name, &[("host", host.as_str())], f64::from(u8::from(seen.is_live())));
         }
+    }
+    let offset = |host: &HostSnapshot| host.clock_offset_ms.filter(|_| host.is_live());
+    let mut clocks = view.values().filter_map(|host| Some((host, offset(host)?))).peekable();
+    let name = "dockhealth_host_clock_offset_seconds";
+    if clocks.peek().is_some() {
+        out.family(
+            name,
+            "gauge",
+            "How far the host's clock is ahead of the controller's; negative where it is behind.",
+        );
+    }
+    for (host, millis) in clocks {
+        out.sample(name, &[("host", host.name.as_str())], millis as f64 / 1000.0);
     }
     let mut by_health: BTreeMap<&str, u64> = Health::ALL.iter().map(|h| (h.as_str(), 0)).collect();
     let live = view.values().filter(|host| host.is_live()).filter_map(|host| host.report.as_ref());

@@ -1,22 +1,21 @@
-//! Metrics in memory: for tests, and the plainest statement of what [`MetricStore`] promises.
+//! Metrics in memory: the plainest statement of what a [`MetricStore`] promises.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{HostTick, MetricStore, RangeQuery, SeriesRange, Statistic, Summary};
-use crate::model::{HostName, MetricSubject, SeriesName};
-use crate::store::StoreError;
+use dockhealth::model::{HostName, MetricSubject, SeriesName};
+use dockhealth::store::{HostTick, MetricStore, RangeQuery, SeriesRange, Statistic, StoreError, Summary};
 
 /// Samples kept of one series; the oldest go first.
 const KEPT: usize = 10_000;
 
 type Samples = BTreeMap<i64, f64>;
 
-/// Keeps samples until the process ends.
+/// Keeps samples until the test ends.
 #[derive(Debug, Clone, Default)]
-pub struct MemoryStore(Arc<Mutex<BTreeMap<MetricSubject, BTreeMap<SeriesName, Samples>>>>);
+pub(crate) struct MemoryStore(Arc<Mutex<BTreeMap<MetricSubject, BTreeMap<SeriesName, Samples>>>>);
 
 impl MemoryStore {
     fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<MetricSubject, BTreeMap<SeriesName, Samples>>) -> T) -> T {
