@@ -132,9 +132,9 @@ async fn packets_are_counted_where_they_go_and_nowhere_else() {
     let outer = Instant::now();
     rig.tick().await;
     let inner = Instant::now();
-    let pinger = rig.lab.run("pinger", &[], &["ping", "-c", "40", "-i", "0.02", "-s", "1000", &address]);
-    wait_for("the ping to end", SOON, || (!rig.lab.is_running(&pinger)).then_some(()));
-    assert_eq!(rig.lab.inspect(&pinger, "{{.State.ExitCode}}"), "0", "all packets came back");
+    let sender = rig.lab.run("pinger", &[], &["ping", "-c", "40", "-i", "0.02", "-s", "1000", &address]);
+    wait_for("the ping to end", SOON, || (!rig.lab.is_running(&sender)).then_some(()));
+    assert_eq!(rig.lab.inspect(&sender, "{{.State.ExitCode}}"), "0", "all packets came back");
     let inner = inner.elapsed().as_secs_f64();
     let tick = rig.tick().await;
     let outer = outer.elapsed().as_secs_f64();
@@ -157,7 +157,7 @@ async fn packets_are_counted_where_they_go_and_nowhere_else() {
         assert!(!values.keys().any(|name| name.as_str().starts_with("net_")), "{name}: {values:?}");
         assert!(value(values, "cpu_percent").is_some());
     }
-    assert_eq!(value(of(&tick, &pinger), "exit_code"), Some(0.0));
+    assert_eq!(value(of(&tick, &sender), "exit_code"), Some(0.0));
 }
 
 #[tokio::test]
