@@ -177,6 +177,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn raw_chunks_come_back(samples in samples(HOUR)) {
             let hour = START / HOUR;
@@ -197,8 +198,10 @@ mod tests {
             let back = decode_minutes(block, &encode_minutes(block, &minutes)).unwrap();
             let times: Vec<i64> = back.iter().flat_map(Minute::times).collect();
             prop_assert_eq!(times, samples.iter().map(|s| s.0).collect::<Vec<_>>());
+            let values: std::collections::BTreeMap<i64, f64> = samples.iter().copied().collect();
             for minute in back {
-                let mine = samples.iter().filter(|s| minute.times().any(|t| t == s.0)).map(|s| s.1);
+                let mine: Vec<f64> = minute.times().map(|time| values[&time]).collect();
+                let mine = mine.iter().copied();
                 let max = mine.clone().fold(f64::NEG_INFINITY, f64::max);
                 let mean = mine.clone().map(|v| v / f64::from(minute.count())).sum::<f64>();
                 let size = mine.fold(0.0_f64, |a, v| a.max(v.abs()));

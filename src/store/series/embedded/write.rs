@@ -17,9 +17,6 @@ const MAX_AHEAD: i64 = 3_600;
 /// Samples after which a transaction takes no further write in.
 const GROUP: usize = 200_000;
 
-/// Bytes that may wait to be compacted before writes are slowed down.
-const MAX_WAITING: u64 = 96 << 20;
-
 /// How long such a write is held back at most.
 const HOLD: Duration = Duration::from_secs(2);
 
@@ -56,8 +53,8 @@ impl EmbeddedStore {
         let end = tokio::time::Instant::now() + HOLD;
         loop {
             let compacted = self.shared.compacted.notified();
-            let enough = lock(&self.shared.backlog).bytes() <= MAX_WAITING;
-            if enough || tokio::time::timeout_at(end, compacted).await.is_err() {
+            let overfull = lock(&self.shared.backlog).is_overfull(self.now());
+            if !overfull || tokio::time::timeout_at(end, compacted).await.is_err() {
                 return;
             }
         }
