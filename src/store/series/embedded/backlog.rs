@@ -18,7 +18,7 @@ const TURNS: i64 = 30;
 const QUIET: Duration = Duration::from_secs(20);
 
 /// ...or the first of it has waited for this long.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// When complete hours have more bytes than this waiting, the fullest is compacted at once.
 const PRESSURE: u64 = 24 << 20;

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
+use super::identity::Resolved;
 use super::refusals::{Refusal, Refusals};
 use super::{EmbeddedStore, HostTick, Shared, head, head_key, lock};
+use crate::model::Values;
 use crate::store::StoreError;
 use crate::store::error::Fault;
 
@@ -85,7 +87,7 @@ fn flush(conn: &mut Connection, shared: &Shared, bounds: Bounds) {
 }
 
 fn samples_of(tick: &HostTick) -> usize {
-    tick.tick.host.len() + tick.tick.containers.values().map(|values| values.len()).sum::<usize>()
+    tick.tick.host.len() + tick.tick.containers.values().map(Values::len).sum::<usize>()
 }
 
 /// Numbers that were given in a transaction are forgotten unless it comes about.
@@ -132,13 +134,13 @@ fn store_tick(
     HostTick { host, tick }: &HostTick,
     refusals: &mut Refusals,
 ) -> Result<Option<Row>, Fault> {
-    let samples = || tick.host.len() + tick.containers.values().map(|values| values.len()).sum::<usize>();
+    let samples = || tick.host.len() + tick.containers.values().map(Values::len).sum::<usize>();
     if tick.time > bounds.to || tick.time <= bounds.from {
         let why = if tick.time > bounds.to { Refusal::Future } else { Refusal::Old };
         refusals.add(why, samples());
         return Ok(None);
     }
-    let Some((host, samples)) = lock(&shared.identity).resolve(conn, host, tick, refusals)? else {
+    let Some(Resolved { host, samples }) = lock(&shared.identity).resolve(conn, host, tick, refusals)? else {
         refusals.add(Refusal::Hosts, samples());
         return Ok(None);
     };
