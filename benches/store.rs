@@ -7,6 +7,12 @@
 //! ```
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark fails by panicking")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "its numbers are small"
+)]
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;

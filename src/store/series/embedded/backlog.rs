@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_mins(10);
 const PRESSURE: u64 = 24 << 20;
 
 /// When complete hours have more bytes than this waiting, and twice what the others have, more comes than is compacted.
-const TOO_MUCH: u64 = 96 << 20;
+const TOO_MUCH: u64 = 32 << 20;
 
 /// An hour of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -126,24 +126,21 @@ fn load(
         .prepare_cached("SELECT id FROM metric_hosts WHERE host = ?1")?
         .query_row([name.as_str()], |row| row.get(0))
         .optional()?;
-    let id = match known {
-        Some(id) => id,
-        None => {
-            let hosts = match *count {
-                Some(hosts) => hosts,
-                None => conn
-                    .query_row("SELECT count(*) FROM metric_hosts", [], |row| row.get::<_, i64>(0))?
-                    .unsigned_abs(),
-            };
-            if hosts >= crate::store::MAX_HOSTS {
-                // Not remembered: hosts are forgotten elsewhere.
-                *count = None;
-                return Ok(None);
-            }
-            *count = Some(hosts + 1);
-            conn.prepare_cached("INSERT INTO metric_hosts (host) VALUES (?1)")?.execute([name.as_str()])?;
-            conn.last_insert_rowid()
+    let id = if let Some(id) = known {
+        id
+    } else {
+        let hosts = match *count {
+            Some(hosts) => hosts,
+            None => conn.query_row("SELECT count(*) FROM metric_hosts", [], |row| rows::count(row, 0))?,
+        };
+        if hosts >= crate::store::MAX_HOSTS {
+            // Not remembered: hosts are forgotten elsewhere.
+            *count = None;
+            return Ok(None);
         }
+        *count = Some(hosts + 1);
+        conn.prepare_cached("INSERT INTO metric_hosts (host) VALUES (?1)")?.execute([name.as_str()])?;
+        conn.last_insert_rowid()
     };
     let mut host = Host { id, series: 0, own: Subject::new(), containers: HashMap::new() };
     let mut all = conn.prepare_cached(

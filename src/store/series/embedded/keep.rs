@@ -18,7 +18,7 @@ use crate::store::error::Fault;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// How often it is looked for what is old.
-const AGE: Duration = Duration::from_secs(60);
+const AGE: Duration = Duration::from_mins(1);
 
 /// How long after a failure it is tried again.
 const REST: Duration = Duration::from_secs(30);

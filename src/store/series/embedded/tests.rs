@@ -1,5 +1,13 @@
 //! What the tests share, and the tests of single cases.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::needless_for_each,
+    reason = "the numbers of tests are small"
+)]
+
 mod killed;
 mod model;
 

@@ -77,7 +77,9 @@ fn flush(conn: &mut Connection, shared: &Shared, bounds: Bounds) {
     }
     let (writes, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
     if store(conn, shared, bounds, writes.iter().flatten()).is_ok() {
-        answers.into_iter().for_each(|answer| drop(answer.send(Ok(()))));
+        for answer in answers {
+            drop(answer.send(Ok(())));
+        }
     } else {
         // Each by itself, so that all are told what is wrong with their own.
         for (ticks, answer) in writes.iter().zip(answers) {
@@ -113,7 +115,7 @@ fn store<'a>(
     ticks: impl Iterator<Item = &'a HostTick>,
 ) -> Result<(), Fault> {
     let mut refusals = Refusals::default();
-    let mut written = Vec::new();
+    let mut written: Vec<Row> = Vec::new();
     let uncommitted = Uncommitted(shared);
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for tick in ticks {
@@ -122,7 +124,9 @@ fn store<'a>(
     tx.commit()?;
     std::mem::forget(uncommitted);
     let (mut backlog, now) = (lock(&shared.backlog), Instant::now());
-    written.into_iter().for_each(|row: Row| backlog.add(row.host, row.time, row.bytes, now));
+    for row in written {
+        backlog.add(row.host, row.time, row.bytes, now);
+    }
     shared.refusals.add(refusals);
     Ok(())
 }

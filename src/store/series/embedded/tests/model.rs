@@ -71,7 +71,7 @@ fn ticks(now: i64, step: &Step) -> Vec<HostTick> {
     };
     let mut ticks = Vec::new();
     for n in 0..count {
-        if mask.rotate_left((n % 64) as u32) & 3 == 0 {
+        if mask.rotate_left((n % 64) as u32) % 4 == 0 {
             continue;
         }
         let time = (now - ago + n * every).div_euclid(every) * every;
