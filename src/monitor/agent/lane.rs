@@ -226,6 +226,11 @@ impl Lane {
             let waiting = events + self.kept.waiting + unwritten;
             tick.host.insert(SeriesName::of("outbox_items"), waiting as f64);
         }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a count, as the sampler makes it"
+        )]
         let said = tick.host.get(&DROPPED).map_or(0, |said| *said as u64);
         self.lost += said.saturating_sub(self.unsampled);
         self.unsampled = said;
