@@ -93,13 +93,10 @@ fn it_goes_nowhere_by_accident() {
         clean_command(dir.path()).arg("simulate").env("DOCKHEALTH_NATS", nats.url()).output().unwrap();
     assert_eq!(unnamed.status.code(), Some(2), "{unnamed:?}");
 
-    let mut first = simulate(dir.path(), &nats, "--hosts 2 --containers 1");
-    let refused = wait_for("the names are in use", DEADLINE, || {
-        let second = simulate(dir.path(), &nats, "--hosts 1 --for 1s").wait_with_output().unwrap();
-        (second.status.code() == Some(5)).then_some(second)
-    });
+    let mut first = simulate_until_heard(dir.path(), &nats, "--hosts 2 --containers 1");
+    let refused = simulate(dir.path(), &nats, "--hosts 1 --for 1s").wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(said.contains("in use on this bus (sim-0001)"), "{said}");
+    assert!(refused.status.code() == Some(5) && said.contains("in use on this bus (sim-0001)"), "{said}");
     first.kill().unwrap();
     first.wait().unwrap();
 
@@ -107,8 +104,23 @@ fn it_goes_nowhere_by_accident() {
     let refused = simulate(dir.path(), &nats, "--hosts 1 --for 1s").wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(refused.status.code() == Some(5) && said.contains("1 real hosts are on this bus"), "{said}");
-    let meant = simulate(dir.path(), &nats, "--hosts 1 --for 1s --beside-real-hosts");
-    total(&meant.wait_with_output().unwrap());
+    let mut meant = simulate_until_heard(dir.path(), &nats, "--hosts 1 --beside-real-hosts");
+    meant.kill().unwrap();
+    meant.wait().unwrap();
+}
+
+/// Starts a simulation, and waits until one of its hosts reports.
+fn simulate_until_heard(dir: &Path, nats: &NatsServer, args: &str) -> Child {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let bus = bus_of(nats, "observer".parse().unwrap()).await;
+        let mut reports = bus.subscribe(&Subject::AllReports).await.unwrap();
+        let child = simulate(dir, nats, args);
+        let report =
+            tokio::time::timeout(DEADLINE, reports.next()).await.expect("one reports in time").unwrap();
+        assert!(report.subject.host().unwrap().as_str().starts_with("sim-"));
+        child
+    })
 }
 
 /// One that answers lists as a real agent does, until dropped.
