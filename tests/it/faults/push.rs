@@ -145,13 +145,13 @@ fn every_sample_is_stored_once_whatever_is_cut_or_killed() {
         let taken = world.taken(host);
         let span = (*taken.first().unwrap(), *taken.last().unwrap());
         let lost = if host == "h3" { LOST_BY_KILL * killed } else { 0 };
-        let last = Timestamp::now();
+        let begun = Timestamp::now();
         let missing = wait_for(&format!("{host} is stored"), DEADLINE, || {
             let stored = world.stored(&format!("hosts/{host}"), "samples_dropped", span)?;
             let unasked: Vec<_> = stored.keys().filter(|time| !taken.contains(time)).collect();
             assert!(unasked.is_empty(), "{host} never measured at {unasked:?}");
             let missing: Vec<i64> = taken.iter().filter(|time| !stored.contains_key(time)).copied().collect();
-            let over = Timestamp::now().since(last) > DEADLINE / 2;
+            let over = Timestamp::now().since(begun) > DEADLINE / 2;
             (missing.len() <= lost || over).then_some(missing)
         });
         assert!(missing.len() <= lost, "{host}: {missing:?} of {} are not stored", taken.len());
