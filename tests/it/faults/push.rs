@@ -1,6 +1,8 @@
 //! Metrics while the way to the controller is cut, the controller is killed and everything starts anew: every sample that an
 //! agent took is in the store, once.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic too")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{Duration, Instant};
@@ -102,7 +104,7 @@ impl World {
         let before: BTreeMap<_, _> = HOSTS.map(|host| (host, self.taken(host).len())).into();
         wait_for("every agent measures", DEADLINE, || {
             let more = |host: &&str| self.taken(host).len() > before[*host];
-            (Instant::now() > until && HOSTS.iter().all(|host| more(&host))).then_some(())
+            (Instant::now() > until && HOSTS.iter().all(|host| more(host))).then_some(())
         });
     }
 }
