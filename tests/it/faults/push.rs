@@ -104,7 +104,7 @@ impl World {
         let before: BTreeMap<_, _> = HOSTS.map(|host| (host, self.taken(host).len())).into();
         wait_for("every agent measures", DEADLINE, || {
             let more = |host: &&str| self.taken(host).len() > before[*host];
-            (Instant::now() > until && HOSTS.iter().all(|host| more(host))).then_some(())
+            (Instant::now() > until && HOSTS.iter().all(more)).then_some(())
         });
     }
 }
