@@ -1,6 +1,8 @@
 //! Metrics while the way to the controller is cut, the controller is killed and everything starts anew: every sample that an
 //! agent took is in the store, once.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic too")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{Duration, Instant};
@@ -102,7 +104,7 @@ impl World {
         let before: BTreeMap<_, _> = HOSTS.map(|host| (host, self.taken(host).len())).into();
         wait_for("every agent measures", DEADLINE, || {
             let more = |host: &&str| self.taken(host).len() > before[*host];
-            (Instant::now() > until && HOSTS.iter().all(|host| more(&host))).then_some(())
+            (Instant::now() > until && HOSTS.iter().all(more)).then_some(())
         });
     }
 }
@@ -145,13 +147,13 @@ fn every_sample_is_stored_once_whatever_is_cut_or_killed() {
         let taken = world.taken(host);
         let span = (*taken.first().unwrap(), *taken.last().unwrap());
         let lost = if host == "h3" { LOST_BY_KILL * killed } else { 0 };
-        let last = Timestamp::now();
+        let begun = Timestamp::now();
         let missing = wait_for(&format!("{host} is stored"), DEADLINE, || {
             let stored = world.stored(&format!("hosts/{host}"), "samples_dropped", span)?;
             let unasked: Vec<_> = stored.keys().filter(|time| !taken.contains(time)).collect();
             assert!(unasked.is_empty(), "{host} never measured at {unasked:?}");
             let missing: Vec<i64> = taken.iter().filter(|time| !stored.contains_key(time)).copied().collect();
-            let over = Timestamp::now().since(last) > DEADLINE / 2;
+            let over = Timestamp::now().since(begun) > DEADLINE / 2;
             (missing.len() <= lost || over).then_some(missing)
         });
         assert!(missing.len() <= lost, "{host}: {missing:?} of {} are not stored", taken.len());
