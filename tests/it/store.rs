@@ -308,7 +308,7 @@ async fn metrics_on_a_full_disk_can_be_read_and_are_taken_again_once_there_is_ro
     written.push(0);
     let ballast = disk.fill();
     let error = loop {
-        let n = written.len() as i64;
+        let n = i64::try_from(written.len()).unwrap();
         match store.write(tick(n)).await {
             Ok(()) => written.push(n),
             Err(error) => break error,

@@ -213,15 +213,15 @@ async fn placement_ranks_hosts_and_says_why_others_do_not_count() {
         ]);
         deliver(&world, name, vec![tick(now(), of_host, &[])]).await;
     }
-    let placed = world.get("/api/v1/placement?cpu=2&memory=2GiB").await.expect(200).json();
+    let answer = world.get("/api/v1/placement?cpu=2&memory=2GiB").await.expect(200).json();
     let names = |among: &str| {
-        let places = placed[among].as_array().unwrap().clone();
+        let places = answer[among].as_array().unwrap().clone();
         places.iter().map(|p| p["hostname"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!((names("hosts"), names("full")), (vec!["big".to_owned()], vec!["small".to_owned()]));
     assert_eq!(names("left_out"), ["frozen", "unmeasured"]);
-    assert_eq!((&placed["hosts"][0]["cores"], &placed["hosts"][0]["cores_free"]), (&8.0.into(), &7.0.into()));
-    let reasons = placed.to_string();
+    assert_eq!((&answer["hosts"][0]["cores"], &answer["hosts"][0]["cores_free"]), (&8.0.into(), &7.0.into()));
+    let reasons = answer.to_string();
     for part in ["would stay free", "of memory are wanted", "it is frozen", "it has no samples"] {
         assert!(reasons.contains(part), "{part}: {reasons}");
     }
