@@ -136,7 +136,7 @@ pub struct HostReport {
     #[serde(default)]
     pub outbox: Option<u64>,
     /// What the machine is; absent from agents before this was told.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<HostIdentity>,
     /// Its containers.
     pub containers: Vec<ContainerReport>,

@@ -155,14 +155,15 @@ fn line(p: &Progress) -> String {
         (p.dropped, "dropped"),
         (p.skipped, "not made in time"),
     ];
-    let troubles: String =
-        troubles.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!(", {n} {what}")).collect();
+    let troubles = troubles.iter().filter(|(count, _)| *count > 0);
+    let troubles: Vec<String> = troubles.map(|(count, what)| format!(", {count} {what}")).collect();
     format!(
-        "{} ticks ({} samples) made, {} acknowledged, {} wait{troubles}; lag {}, p99 {}, max {}\n",
+        "{} ticks ({} samples) made, {} acknowledged, {} wait{}; lag {}, p99 {}, max {}\n",
         p.ticks,
         p.samples,
         p.acknowledged,
         p.waiting,
+        troubles.concat(),
         ms(p.lag_p50_ms),
         ms(p.lag_p99_ms),
         ms(p.lag_max_ms)

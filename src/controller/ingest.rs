@@ -100,16 +100,16 @@ struct Waiting {
 
 /// The way into a bounded queue.
 struct Queue {
-    queue: mpsc::Sender<Waiting>,
+    way: mpsc::Sender<Waiting>,
     room: Arc<Semaphore>,
     large: Arc<Semaphore>,
 }
 
 impl Queue {
     fn new() -> (Self, mpsc::Receiver<Waiting>) {
-        let (queue, waiting) = mpsc::channel(QUEUE);
+        let (way, waiting) = mpsc::channel(QUEUE);
         let (room, large) = (Semaphore::new(QUEUE_KIB), Semaphore::new(LARGE_KIB));
-        (Self { queue, room: Arc::new(room), large: Arc::new(large) }, waiting)
+        (Self { way, room: Arc::new(room), large: Arc::new(large) }, waiting)
     }
 
     /// Whether there was room.
@@ -122,7 +122,7 @@ impl Queue {
             let Ok(taken) = self.large.clone().try_acquire_many_owned(kib) else { return false };
             large = Some(taken);
         }
-        self.queue.try_send(Waiting { message, _room: (room, large) }).is_ok()
+        self.way.try_send(Waiting { message, _room: (room, large) }).is_ok()
     }
 }
 
@@ -175,7 +175,9 @@ impl Intake {
                     latest.take(newest, received);
                 }
                 Err(StoreError::Refused(why)) if batches.len() == 1 => {
-                    batches.iter_mut().for_each(|batch| batch.refuse(&why, count));
+                    for batch in &mut batches {
+                        batch.refuse(&why, count);
+                    }
                 }
                 Err(error) => {
                     // One of many is at fault: sent again, each is written by itself.
@@ -194,12 +196,12 @@ impl Intake {
 
     /// Stores a batch's events and answers.
     async fn acknowledge(&self, batch: Batch, history: &History) -> Result<(), String> {
-        let Batch { batch, reply, why, metrics_alone, .. } = batch;
+        let Batch { message, reply, why, metrics_alone, .. } = batch;
         let ack = if metrics_alone {
             self.0.counters.count(Counter::Batches);
-            OutboxAck { v: PROTOCOL_VERSION, seq: batch.seq, refused: why }
+            OutboxAck { v: PROTOCOL_VERSION, seq: message.seq, refused: why }
         } else {
-            let ack = history.ingest(batch, Timestamp::now()).await.map_err(|e| e.to_string())?;
+            let ack = history.ingest(message, Timestamp::now()).await.map_err(|e| e.to_string())?;
             OutboxAck { refused: why, ..ack }
         };
         match reply {
@@ -216,7 +218,7 @@ impl Intake {
 
 /// A batch on its way into the store.
 struct Batch {
-    batch: OutboxBatch,
+    message: OutboxBatch,
     reply: Option<Responder>,
     /// Its ticks, until they are stored; the batch itself holds none.
     ticks: Vec<HostTick>,
@@ -255,7 +257,7 @@ impl Batch {
         }
         let other = |item: &OutboxItem| matches!(item, OutboxItem::Event(_));
         let metrics_alone = (!ticks.is_empty() || why.is_some()) && !batch.items.iter().any(other);
-        Ok(Self { batch, reply: message.reply, ticks, refused, why, metrics_alone })
+        Ok(Self { message: batch, reply: message.reply, ticks, refused, why, metrics_alone })
     }
 
     /// Its newest tick, if that is newer than what is known of its host.

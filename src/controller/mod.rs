@@ -142,13 +142,14 @@ impl Controller {
             first_threshold: config.first_threshold,
         };
         let (desired, desired_task) = desired::desired(parts, shutdown.clone());
+        let metric_writes = Writes::new("the store of metrics", counters.clone());
         let parts = IngestParts {
             bus: bus.clone(),
             group: (config.outboxes == Outboxes::Shared).then_some(OUTBOX_GROUP),
             history: history.clone(),
             metrics: metrics.clone(),
             ticks: ticks.clone(),
-            writes: Writes::new("the store of metrics", counters.clone()),
+            writes: metric_writes.clone(),
             counters: counters.clone(),
         };
         let upkeep = {
@@ -163,6 +164,7 @@ impl Controller {
             desired,
             history,
             metrics,
+            metric_writes,
             ticks,
             counters,
             updates,

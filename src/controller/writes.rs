@@ -27,8 +27,12 @@ impl Writes {
         self.fault.borrow().clone()
     }
 
-    /// Notes how a write went: trouble is logged when it begins and when it ends, not each time.
+    /// Notes how a write went: trouble is logged when it begins and when it ends, not each time. What the store refuses is
+    /// no trouble of its own.
     pub(crate) fn note<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if matches!(result, Err(StoreError::Refused(_))) {
+            return result;
+        }
         let what = self.what;
         let fault = result.as_ref().err().map(ToString::to_string);
         if result.is_err() {

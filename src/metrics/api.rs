@@ -85,7 +85,9 @@ fn traffic(stats: &Value) -> Option<Traffic> {
 
 fn block(stats: &Value) -> Option<Block> {
     let sum = |list: &str, op: &str| {
-        let entries = stats.get("blkio_stats")?.get(list)?.as_array()?;
+        // As in the file it is from, an empty list says that nothing is counted.
+        let entries =
+            stats.get("blkio_stats")?.get(list)?.as_array().filter(|entries| !entries.is_empty())?;
         let of = |entry: &&Value| {
             entry.get("op").and_then(Value::as_str).is_some_and(|o| o.eq_ignore_ascii_case(op))
         };

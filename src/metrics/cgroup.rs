@@ -65,6 +65,8 @@ pub(super) struct CgroupFiles {
     /// CPU, memory and I/O.
     pressure: [Option<File>; 3],
     host_memory: Option<u64>,
+    /// Whether the first process was seen to be in this cgroup.
+    process_seen: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,10 +120,13 @@ impl CgroupTree {
             let mut folders = candidates(controller).map(|path| mount.join(path));
             folders.find(|folder| folder.is_dir()).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
         };
-        match &self.layout {
-            Layout::V1(mounts) => self.open_v1(mounts, find),
-            Layout::V2(unified) => Ok(self.open_v2(&find(unified, "")?)),
-        }
+        let files = match &self.layout {
+            Layout::V1(mounts) => self.open_v1(mounts, find)?,
+            Layout::V2(unified) => self.open_v2(&find(unified, "")?),
+        };
+        // Paths that leave our own cgroup namespace end with the id all the same.
+        let process_seen = of_process.as_deref().is_some_and(|text| text.contains(id.as_str()));
+        Ok(CgroupFiles { process_seen, ..files })
     }
 
     fn open_v1(
@@ -155,6 +160,7 @@ impl CgroupTree {
             pids: file(&other(&mounts.pids, "pids"), "pids.current"),
             pressure: [None, None, None],
             host_memory: self.host_memory,
+            process_seen: false,
         })
     }
 
@@ -176,11 +182,18 @@ impl CgroupTree {
             pids: file("pids.current"),
             pressure: [file("cpu.pressure"), file("memory.pressure"), file("io.pressure")],
             host_memory: self.host_memory,
+            process_seen: false,
         }
     }
 }
 
 impl CgroupFiles {
+    /// Whether the process they were opened for is the container's: its id may be another's by now, or be that of another
+    /// process in the process namespace that we see.
+    pub(super) fn process_is_its(&self) -> bool {
+        self.process_seen
+    }
+
     /// What they say, all but the traffic; an error when the cgroup is gone, or tells nothing at all. `clock` shows the
     /// time, `counts` says of which disks the figures are summed up.
     pub(super) fn read(

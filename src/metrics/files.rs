@@ -84,7 +84,7 @@ impl FileSensors {
             let files = self.tree.as_ref()?.open(&subject.id, subject.pid).ok()?;
             (self.cgroup(&files)?, files)
         };
-        if subject.network == NetworkUse::Namespace {
+        if subject.network == NetworkUse::Namespace && files.process_is_its() {
             reading.traffic = subject.pid.and_then(|pid| self.traffic(pid));
         }
         if self.known.len() < self.hold {
@@ -99,8 +99,7 @@ impl FileSensors {
         files.read(&mut self.scratch, || origin.elapsed(), |disk| disks.counts(disk)).ok()
     }
 
-    /// Not held open, for that would keep the network namespace of an ended container in being. That the process is the
-    /// container's is known by its cgroup, which was just read.
+    /// Not held open, for that would keep the network namespace of an ended container in being.
     fn traffic(&mut self, pid: u32) -> Option<Traffic> {
         use std::fmt::Write as _;
         self.path.clear();

@@ -39,6 +39,15 @@ fn the_hosts_network_and_a_namespace_without_interfaces_have_no_figures() {
 }
 
 #[test]
+fn a_process_that_is_anothers_tells_nothing_of_its_network() {
+    let root = recorded("v2");
+    write(root.path(), &[("proc/4242/cgroup", "0::/user.slice\n")]);
+    // Systemd's place for it is found by the id all the same.
+    let reading = sensors(root.path()).read(&[subject()])[0].unwrap();
+    assert_eq!((reading.traffic, reading.pids), (None, Some(3)));
+}
+
+#[test]
 fn what_does_not_run_is_not_read_and_its_files_are_let_go() {
     let root = recorded("v2");
     let mut sensors = sensors(root.path());

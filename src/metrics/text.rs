@@ -81,12 +81,14 @@ fn device(text: &str) -> Option<Device> {
 }
 
 /// Version 1's `blkio.throttle.io_service*` (`8:0 Read 4096`): the sums of reads and writes on the devices that `counts`
-/// says yes to. Nothing is listed of a container that never touched a disk.
+/// says yes to. `None` where no disk is listed: the container touched none, or this kernel counts nothing under version 1
+/// unless a limit is set, as recent ones do.
 pub(super) fn block_v1(text: &str, mut counts: impl FnMut(Device) -> bool) -> Option<(u64, u64)> {
-    let (mut read, mut written) = (0_u64, 0_u64);
+    let (mut read, mut written, mut listed) = (0_u64, 0_u64, false);
     for line in text.lines() {
         let mut words = line.split_ascii_whitespace();
         let Some(of) = words.next().and_then(device) else { continue };
+        listed = true;
         let sum = match words.next()? {
             "Read" => &mut read,
             "Write" => &mut written,
@@ -97,7 +99,7 @@ pub(super) fn block_v1(text: &str, mut counts: impl FnMut(Device) -> bool) -> Op
             *sum = sum.checked_add(value)?;
         }
     }
-    Some((read, written))
+    listed.then_some((read, written))
 }
 
 /// Version 2's `io.stat` (`8:0 rbytes=4096 wbytes=0 rios=1 wios=0 ...`), likewise. A device may be alone in its line.

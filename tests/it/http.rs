@@ -10,4 +10,4 @@ mod measured;
 mod prometheus;
 mod proxy;
 mod views;
-mod world;
+pub(crate) mod world;

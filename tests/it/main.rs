@@ -15,6 +15,7 @@ mod push;
 mod readme;
 mod sensors;
 mod series;
+mod simulate;
 mod store;
 mod support;
 mod trycmd;

@@ -55,7 +55,7 @@ table! {
         REPORT_INTERVAL "report-interval" Setting::value("SPAN").or("5s").on_edge("7s"), "Time between two reports to the controller";
         METRICS_INTERVAL "metrics-interval" Setting::value("SPAN").or("10s").on_edge("30s"),
             "Time between two samples of the host and its containers, 1s to 1h; 0 or off measures nothing";
-        OUTBOX_MAX "outbox-max" Setting::value("SIZE").or("256MiB"),
+        OUTBOX_MAX "outbox-max" Setting::value("SIZE").or("256MiB").on_edge("64MiB"),
             "Most that metrics waiting for the controller take on the disk, and never more than 5 % of what is free there; then the oldest are dropped";
         DRY_RUN "dry-run" Setting::switch(), "Observe and report, but change no container";
     }

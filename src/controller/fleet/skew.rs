@@ -46,9 +46,10 @@ impl Skew {
         }
         self.offsets.push_back(said.millis().saturating_sub(heard.millis()));
         let offset = self.offset_ms()?;
-        let skewed = match self.skewed {
-            true => offset.unsigned_abs() >= AGREES_MS,
-            false => self.offsets.len() == REPORTS && offset.unsigned_abs() > SKEWED_MS,
+        let skewed = if self.skewed {
+            offset.unsigned_abs() >= AGREES_MS
+        } else {
+            self.offsets.len() == REPORTS && offset.unsigned_abs() > SKEWED_MS
         };
         if skewed == self.skewed {
             return None;

@@ -408,4 +408,6 @@ pub struct Readiness {
     pub desired: String,
     /// `writable`, or why not.
     pub store: String,
+    /// Of the store of metrics: `writable`, or why the last write failed.
+    pub metrics: String,
 }

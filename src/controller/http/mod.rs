@@ -39,6 +39,7 @@ use super::desired::{ChangeError, Desired};
 use super::fleet::{Fleet, HostSnapshot};
 use super::history::History;
 use super::ticks::Ticks;
+use super::writes::Writes;
 use crate::bus::{AgentCommand, AgentReply, Bus, BusError, BusStatus, CommandError, Subject, decode, encode};
 use crate::model::HostName;
 use crate::store::{ControllerDb, MetricStore, StoreError};
@@ -70,6 +71,8 @@ pub(crate) struct Api {
     pub(crate) desired: Desired,
     pub(crate) history: History,
     pub(crate) metrics: Arc<dyn MetricStore>,
+    /// How writing metrics goes.
+    pub(crate) metric_writes: Writes,
     pub(crate) ticks: Ticks,
     pub(crate) counters: Arc<Counters>,
     pub(crate) updates: broadcast::Sender<Update>,

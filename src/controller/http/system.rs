@@ -97,11 +97,13 @@ async fn readiness(api: &Api) -> Readiness {
     } else {
         Err(api.history.fault().unwrap_or_else(|| "a write failed; the log says why".into()))
     };
+    let metrics = api.metric_writes.fault();
     Readiness {
-        ready: bus.is_ok() && store.is_ok() && desired == "read",
+        ready: bus.is_ok() && store.is_ok() && metrics.is_none() && desired == "read",
         bus: bus.err().unwrap_or_else(|| "connected".into()),
         desired: desired.into(),
         store: store.err().unwrap_or_else(|| "writable".into()),
+        metrics: metrics.unwrap_or_else(|| "writable".into()),
     }
 }
 

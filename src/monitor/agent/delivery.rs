@@ -83,9 +83,11 @@ impl Delivery {
 
 /// What cannot be read is delivered as unknown, so that nothing waits behind it.
 fn read(row: &TickRow) -> OutboxItem {
-    let tick = gunzip(&row.body, MAX_BATCH_JSON).and_then(|json| decode(&json));
-    tick.map(OutboxItem::Metrics).unwrap_or_else(|error| {
-        tracing::warn!(seq = row.seq, %error, "a tick that waited cannot be read: passed over");
-        OutboxItem::Unknown
-    })
+    match gunzip(&row.body, MAX_BATCH_JSON).and_then(|json| decode(&json)) {
+        Ok(tick) => OutboxItem::Metrics(tick),
+        Err(error) => {
+            tracing::warn!(seq = row.seq, %error, "a tick that waited cannot be read: passed over");
+            OutboxItem::Unknown
+        }
+    }
 }

@@ -53,11 +53,11 @@ const RETRY_LAST: Duration = Duration::from_secs(10);
 /// The longest pause between two batches of the backlog.
 const PAUSE_LAST: Duration = Duration::from_secs(2);
 
-/// One batch of the backlog: ticks, their compressed bytes (what any server's message limit takes), their JSON (well below
-/// what a receiver decompresses).
+/// One batch of the backlog: ticks, their compressed bytes (what any server's message limit takes), their JSON (small boards
+/// have little memory).
 const BATCH_TICKS: usize = 120;
 const BATCH_BYTES: usize = 256 << 10;
-const BATCH_JSON: usize = 4 << 20;
+const BATCH_JSON: usize = 1 << 20;
 
 /// The metric of what was dropped.
 const DROPPED: SeriesName = SeriesName::of("samples_dropped");
@@ -226,6 +226,11 @@ impl Lane {
             let waiting = events + self.kept.waiting + unwritten;
             tick.host.insert(SeriesName::of("outbox_items"), waiting as f64);
         }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a count, as the sampler makes it"
+        )]
         let said = tick.host.get(&DROPPED).map_or(0, |said| *said as u64);
         self.lost += said.saturating_sub(self.unsampled);
         self.unsampled = said;
@@ -427,7 +432,8 @@ impl Lane {
         if self.told_dropped {
             return;
         }
-        let reason = "Metrics wait longer than there is room for: the oldest are dropped until the controller takes them.";
+        let reason = "Metrics are dropped: the oldest of those that wait, where there is no room for more, or those of a \
+                      moment that no message can carry.";
         tracing::warn!("{reason}");
         let draft = EventDraft::new(EventKind::SamplesDropped, Actor::Agent, reason)
             .with(serde_json::json!({ "samples": self.kept.dropped, "ticks_waiting": self.kept.waiting }));

@@ -253,7 +253,12 @@ async fn ask_sizes(
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
+
     use super::*;
+    use crate::docker::EngineError;
+    use crate::metrics::NetworkUse;
+    use crate::model::RunState;
 
     #[test]
     fn ticks_are_aligned_to_unix_time() {
@@ -277,6 +282,73 @@ mod tests {
             assert!(last.is_none_or(|last| time == last + 1), "{time} after {last:?}");
             last = Some(time);
         }
+    }
+
+    struct Engine;
+
+    #[async_trait]
+    impl StatsSource for Engine {
+        async fn stats(&self, _: &ContainerId) -> Result<serde_json::Value, EngineError> {
+            Ok(serde_json::json!({"pids_stats": {"current": 9}}))
+        }
+    }
+
+    #[async_trait]
+    impl SizeSource for Engine {
+        async fn sizes(&self, _: &ContainerId) -> Result<Sizes, EngineError> {
+            Ok(Sizes::default())
+        }
+    }
+
+    fn subject() -> Subject {
+        Subject {
+            id: ContainerId::new("aaaaaaaaaaaa").unwrap(),
+            name: "web".parse().unwrap(),
+            state: RunState::Running,
+            pid: None,
+            network: NetworkUse::Namespace,
+            started_at: None,
+            exit_code: None,
+            restarts: Some(0),
+            loss_percent: None,
+            rtt_ms: None,
+            sizes: Sizes::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_tick_comes_each_second_and_what_finds_no_place_is_counted() {
+        let (owner, mut asked) = mpsc::channel(8);
+        let (ticks, mut ticked) = mpsc::channel(1);
+        let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let sampling = Sampling { step: 1, stats: Arc::new(Engine), sizes: Arc::new(Engine) };
+        spawn(&tracker, &Machine::Elsewhere, sampling, &owner, ticks, &shutdown);
+        let said = loop {
+            match asked.recv().await.unwrap() {
+                Message::Subjects(answer) => answer.send(vec![subject()]).unwrap(),
+                Message::Capability(said) => break said,
+                _ => panic!("that is not the sampler's to tell"),
+            }
+        };
+        assert_eq!((said.name.as_str(), said.works), ("cgroup", false), "{said:?}");
+        let dropped = |tick: &MetricTick| tick.host[&SeriesName::of("samples_dropped")];
+        let first = ticked.recv().await.unwrap();
+        let pids = first.containers[&"web".parse().unwrap()].get(&SeriesName::of("pids"));
+        assert_eq!((first.step, pids), (1, Some(&9.0)));
+        assert!(dropped(&first) < 1.0, "{first:?}");
+        let later = loop {
+            tokio::select! {
+                tick = ticked.recv() => break tick.unwrap(),
+                message = asked.recv() => match message {
+                    Some(Message::Subjects(answer)) => answer.send(vec![subject()]).unwrap(),
+                    _ => panic!("it was said once"),
+                },
+            }
+        };
+        assert!(later.time >= first.time + 2 && dropped(&later) > 0.0, "{first:?} {later:?}");
+        shutdown.cancel();
+        tracker.close();
+        tracker.wait().await;
     }
 
     #[test]

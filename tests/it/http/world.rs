@@ -280,7 +280,7 @@ pub(super) fn container(name: &str) -> ContainerReport {
     }
 }
 
-pub(super) fn report(name: &str, containers: Vec<ContainerReport>) -> HostReport {
+pub(crate) fn report(name: &str, containers: Vec<ContainerReport>) -> HostReport {
     HostReport {
         v: PROTOCOL_VERSION,
         host: host(name),

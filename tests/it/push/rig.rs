@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use dockhealth::bus::{
-    Bus, BusError, BusStatus, DesiredChange, DesiredStore, DesiredUpdate, Incoming, LocalBus, OutboxItem,
-    ReadBatch, Subject, decode_batch,
+    Bus, BusError, BusStatus, DesiredChange, DesiredStore, DesiredUpdate, Incoming, LocalBus, OutboxBatch,
+    OutboxItem, PROTOCOL_VERSION, ReadBatch, Subject, decode_batch, encode,
 };
 use dockhealth::controller::{Controller, ControllerConfig};
 use dockhealth::model::{DesiredState, HostName, MetricSubject, MetricTick, SeriesName};
@@ -80,8 +80,8 @@ impl Bus for TestBus {
         if bytes > limit {
             return Err(BusError::TooLarge { bytes, limit });
         }
-        let ReadBatch { batch, .. } = decode_batch(&payload).expect("agents send what can be read");
-        self.sent.lock().unwrap().push(times(&batch.items));
+        let read = decode_batch(&payload);
+        self.sent.lock().unwrap().extend(read.map(|ReadBatch { batch, .. }| times(&batch.items)));
         let answer = self.local.request(subject, payload, within).await;
         if self.answers_lost.load(Relaxed) { Err(BusError::NoAnswer(subject.to_string())) } else { answer }
     }
@@ -174,12 +174,20 @@ impl TestStore {
     }
 }
 
+impl TestStore {
+    /// The newest sample of a series of the host itself.
+    pub(super) async fn newest(&self, host: &str, name: SeriesName) -> Option<f64> {
+        let host: HostName = host.parse().unwrap();
+        let all = self.summarize(Some(host), name, BEGIN - 200_000_000, BEGIN + 200_000_000).await.unwrap();
+        all.into_iter().find(|(subject, _)| subject.container.is_none()).map(|(_, summary)| summary.last)
+    }
+}
+
 /// A controller, and the bus to it.
 pub(super) struct World {
     pub(super) bus: TestBus,
     pub(super) store: TestStore,
-    pub(super) db: ControllerDb,
-    address: std::net::SocketAddr,
+    pub(super) address: std::net::SocketAddr,
     _dir: tempfile::TempDir,
     _shutdown: tokio_util::sync::DropGuard,
 }
@@ -200,23 +208,34 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let shutdown = CancellationToken::new();
         let parts = (Arc::new(bus.clone()), Arc::new(store.clone()));
-        let controller = Controller::start(config, parts.0, db.clone(), parts.1, listener, shutdown.clone())
-            .await
-            .unwrap();
+        let controller =
+            Controller::start(config, parts.0, db, parts.1, listener, shutdown.clone()).await.unwrap();
         let address = controller.address();
-        Self { bus, store, db, address, _dir: dir, _shutdown: shutdown.drop_guard() }
+        let nobody: HostName = "nobody".parse().unwrap();
+        let (v, session) = (PROTOCOL_VERSION, uuid::Uuid::nil());
+        let empty = encode(&OutboxBatch { v, host: nobody.clone(), session, seq: 0, items: Vec::new() });
+        eventually("outboxes are taken in", async || {
+            bus.request(&Subject::Outbox(nobody.clone()), empty.clone(), DEADLINE).await.ok()
+        })
+        .await;
+        bus.sent.lock().unwrap().clear();
+        Self { bus, store, address, _dir: dir, _shutdown: shutdown.drop_guard() }
     }
 
-    /// One figure of `/metrics`.
+    /// The sum of a figure over its labels.
     pub(super) async fn figure(&self, name: &str) -> f64 {
         let address = self.address;
         let text = tokio::task::spawn_blocking(move || {
-            let mut answer = ureq::get(format!("http://{address}/metrics")).call().unwrap();
-            answer.body_mut().read_to_string().unwrap()
+            ureq::get(format!("http://{address}/metrics"))
+                .call()
+                .unwrap()
+                .body_mut()
+                .read_to_string()
+                .unwrap()
         });
         let text = text.await.unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+        let of = text.lines().filter(|line| line.starts_with(name) && !line.starts_with('#'));
+        of.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
     }
 
     /// The lane of `host`, with its database in `dir`.
@@ -243,9 +262,11 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// Hands over the tick of `second` after [`BEGIN`].
+    /// Hands over the tick of `second` after [`BEGIN`], with a value that is no number.
     pub(super) async fn tick(&self, second: i64) {
-        self.ticks.send(tick(second)).await.unwrap();
+        let mut tick = tick(second);
+        tick.host.insert(SeriesName::of("load5"), f64::NAN);
+        self.ticks.send(tick).await.unwrap();
     }
 
     /// Ends it in order.
@@ -277,7 +298,7 @@ pub(super) fn tick(second: i64) -> MetricTick {
     MetricTick {
         time: BEGIN + second,
         step: 1,
-        host: [(SeriesName::of("load1"), 1.0), (SeriesName::of("load5"), f64::NAN)].into(),
+        host: [(SeriesName::of("load1"), 1.0)].into(),
         containers: [("web".parse().unwrap(), values.into())].into(),
     }
 }

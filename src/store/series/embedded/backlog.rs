@@ -11,14 +11,20 @@ use super::{head_key, head_of};
 /// How long after its end an hour is taken for complete; hosts whose clocks are behind deliver that much later.
 const LAG: i64 = 180;
 
+/// Hosts take turns within so many minutes after that, so that a fleet's hours are not all compacted at once.
+const TURNS: i64 = 30;
+
 /// What trickles in late is left to gather until nothing came for this long...
 const QUIET: Duration = Duration::from_secs(20);
 
 /// ...or the first of it has waited for this long.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// When complete hours have more bytes than this waiting, the fullest is compacted at once.
 const PRESSURE: u64 = 24 << 20;
+
+/// When complete hours have more bytes than this waiting, and twice what the others have, more comes than is compacted.
+const TOO_MUCH: u64 = 32 << 20;
 
 /// An hour of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,26 +80,34 @@ impl Backlog {
         *newest = time.max(*newest);
     }
 
-    /// Bytes that wait.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+    /// Whether more comes than is compacted, as when a fleet delivers what it kept for days.
+    pub(super) fn is_overfull(&self, wall: i64) -> bool {
+        if self.bytes <= TOO_MUCH {
+            return false;
+        }
+        let complete: u64 = self.complete(wall).map(|(_, waiting)| waiting.bytes).sum();
+        complete > TOO_MUCH + 2 * (self.bytes - complete)
+    }
+
+    fn complete(&self, wall: i64) -> impl Iterator<Item = (&HostHour, &Waiting)> {
+        self.waiting.iter().filter(move |(key, _)| {
+            let newest = self.newest.get(&key.host).copied().unwrap_or(wall).max(wall);
+            (key.hour + 1) * HOUR + LAG + key.host % TURNS * 60 <= newest
+        })
     }
 
     /// Takes out what is best compacted next; `None`: nothing is due. Who takes it and fails puts it back.
     pub(super) fn take_due(&mut self, wall: i64, now: Instant) -> Option<(HostHour, Waiting)> {
-        let complete = |key: &HostHour| {
-            let newest = self.newest.get(&key.host).copied().unwrap_or(wall);
-            (key.hour + 1) * HOUR + LAG <= newest.max(wall)
-        };
         let due = |waiting: &Waiting| {
             now.duration_since(waiting.last) >= QUIET || now.duration_since(waiting.first) >= PATIENCE
         };
-        let complete = || self.waiting.iter().filter(|(key, _)| complete(key));
-        let key = complete().find(|(_, waiting)| due(waiting)).map(|(key, _)| *key).or_else(|| {
-            let pressing = complete().map(|(_, waiting)| waiting.bytes).sum::<u64>() > PRESSURE;
-            let fullest = || complete().max_by_key(|(_, waiting)| waiting.bytes).map(|(key, _)| *key);
-            pressing.then(fullest).flatten()
-        })?;
+        let key =
+            self.complete(wall).find(|(_, waiting)| due(waiting)).map(|(key, _)| *key).or_else(|| {
+                let pressing = self.complete(wall).map(|(_, waiting)| waiting.bytes).sum::<u64>() > PRESSURE;
+                let fullest =
+                    || self.complete(wall).max_by_key(|(_, waiting)| waiting.bytes).map(|(key, _)| *key);
+                pressing.then(fullest).flatten()
+            })?;
         self.take(key)
     }
 

@@ -147,12 +147,11 @@ pub(super) fn put(out: &mut Vec<u8>, mut number: u64) {
 
 /// Writes one value by itself.
 pub(super) fn put_value(out: &mut Vec<u8>, value: f64) {
-    match Decimal::of(value) {
-        Some(Decimal { m, e }) => put(out, fold(m) << 4 | u64::from(e)),
-        None => {
-            out.push(BINARY);
-            out.extend(value.to_le_bytes());
-        }
+    if let Some(Decimal { m, e }) = Decimal::of(value) {
+        put(out, fold(m) << 4 | u64::from(e));
+    } else {
+        out.push(BINARY);
+        out.extend(value.to_le_bytes());
     }
 }
 
@@ -185,7 +184,7 @@ pub(super) fn put_integers(out: &mut Vec<u8>, numbers: &[i64]) {
     }
 }
 
-/// Level 4 of 12 costs two thirds of the time of the default 8, for 0.2 % more bytes.
+/// Level 4 of 12 costs three quarters of the time of the default 8, for 0.2 % more bytes.
 fn pack(numbers: &[i64]) -> Option<Vec<u8>> {
     let config = ChunkConfig::default().with_compression_level(4);
     let file = FileCompressor::default();
@@ -241,7 +240,7 @@ fn scale<const N: usize>(columns: [&[f64]; N]) -> Option<(u8, [Vec<i64>; N])> {
 }
 
 fn put_binary(out: &mut Vec<u8>, column: &[f64]) {
-    column.iter().for_each(|value| out.extend(rounded(*value).to_le_bytes()));
+    out.extend(column.iter().flat_map(|value| rounded(*value).to_le_bytes()));
 }
 
 fn binary(from: &mut Reader<'_>, len: usize) -> Option<Vec<f64>> {

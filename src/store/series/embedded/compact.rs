@@ -18,7 +18,7 @@ const CHUNKS: usize = 1_000;
 const SAMPLES: usize = 400_000;
 
 /// Bytes of rows that one transaction removes.
-const ROW_BYTES: usize = 2 << 20;
+const ROW_BYTES: i64 = 2 << 20;
 
 /// A row as it was read: it is removed if it has not grown since.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +59,7 @@ impl EmbeddedStore {
             let mut bytes = 0;
             let fits = left.iter().take_while(|row| {
                 let room = bytes < ROW_BYTES;
-                bytes += row.bytes.unsigned_abs() as usize;
+                bytes += row.bytes;
                 room
             });
             let (gone, rest) = left.split_at(fits.count());

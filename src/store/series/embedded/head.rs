@@ -28,8 +28,10 @@ pub(super) fn encode(samples: &[(i64, f64)]) -> Vec<u8> {
                 put(&mut bodies, run[0].0.abs_diff(end));
             }
             put(&mut bodies, run.len() as u64);
-            run.iter().for_each(|(_, value)| put_value(&mut bodies, *value));
-            end = run[0].0 + run.len() as i64;
+            for (_, value) in run {
+                put_value(&mut bodies, *value);
+            }
+            end = run[run.len() - 1].0 + 1;
         }
         put(&mut index, block[0].0.abs_diff(before));
         put(&mut index, (bodies.len() - start) as u64);

@@ -9,9 +9,6 @@ use crate::model::{ContainerName, HostName, MetricTick, SeriesName, Values};
 use crate::store::error::Fault;
 use crate::store::rows;
 
-/// How many hosts metrics are kept of.
-const MAX_HOSTS: usize = crate::store::MAX_HOSTS as usize;
-
 /// Series kept of one host and its containers.
 pub const MAX_SERIES: usize = 100_000;
 
@@ -27,7 +24,14 @@ pub(super) struct Identity {
     hosts: HashMap<HostName, Host>,
     names: Names,
     /// How many hosts the tables have; `None` until it was asked.
-    count: Option<usize>,
+    count: Option<u64>,
+}
+
+/// A tick, by numbers.
+pub(super) struct Resolved {
+    pub(super) host: i64,
+    /// In the order of their series' numbers.
+    pub(super) samples: Vec<(i64, f64)>,
 }
 
 struct Host {
@@ -85,7 +89,7 @@ impl Identity {
         name: &HostName,
         tick: &MetricTick,
         refusals: &mut Refusals,
-    ) -> Result<Option<(i64, Vec<(i64, f64)>)>, Fault> {
+    ) -> Result<Option<Resolved>, Fault> {
         if self.names.all.len() > MAX_NAMES {
             self.clear();
         }
@@ -107,7 +111,7 @@ impl Identity {
             adding.subject(container.as_str(), subject, values, &mut samples)?;
         }
         samples.sort_unstable_by_key(|sample| sample.0);
-        Ok(Some((host.id, samples)))
+        Ok(Some(Resolved { host: host.id, samples }))
     }
 }
 
@@ -116,30 +120,27 @@ fn load(
     conn: &Connection,
     name: &HostName,
     names: &mut Names,
-    count: &mut Option<usize>,
+    count: &mut Option<u64>,
 ) -> Result<Option<Host>, Fault> {
     let known = conn
         .prepare_cached("SELECT id FROM metric_hosts WHERE host = ?1")?
         .query_row([name.as_str()], |row| row.get(0))
         .optional()?;
-    let id = match known {
-        Some(id) => id,
-        None => {
-            let hosts = match *count {
-                Some(hosts) => hosts,
-                None => conn
-                    .query_row("SELECT count(*) FROM metric_hosts", [], |row| row.get::<_, i64>(0))?
-                    .unsigned_abs() as usize,
-            };
-            if hosts >= MAX_HOSTS {
-                // Not remembered: hosts are forgotten elsewhere.
-                *count = None;
-                return Ok(None);
-            }
-            *count = Some(hosts + 1);
-            conn.prepare_cached("INSERT INTO metric_hosts (host) VALUES (?1)")?.execute([name.as_str()])?;
-            conn.last_insert_rowid()
+    let id = if let Some(id) = known {
+        id
+    } else {
+        let hosts = match *count {
+            Some(hosts) => hosts,
+            None => conn.query_row("SELECT count(*) FROM metric_hosts", [], |row| rows::count(row, 0))?,
+        };
+        if hosts >= crate::store::MAX_HOSTS {
+            // Not remembered: hosts are forgotten elsewhere.
+            *count = None;
+            return Ok(None);
         }
+        *count = Some(hosts + 1);
+        conn.prepare_cached("INSERT INTO metric_hosts (host) VALUES (?1)")?.execute([name.as_str()])?;
+        conn.last_insert_rowid()
     };
     let mut host = Host { id, series: 0, own: Subject::new(), containers: HashMap::new() };
     let mut all = conn.prepare_cached(

@@ -18,7 +18,7 @@ use crate::store::error::Fault;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// How often it is looked for what is old.
-const AGE: Duration = Duration::from_secs(60);
+const AGE: Duration = Duration::from_mins(1);
 
 /// How long after a failure it is tried again.
 const REST: Duration = Duration::from_secs(30);
@@ -161,7 +161,10 @@ fn forget_series(conn: &Connection, unused: &[(i64, i64)], before: i64) -> Resul
     let mut rows = rows.query([head_key(host, 0), head_key(host + 1, 0)])?;
     while let Some(row) = rows.next()? {
         let body = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
-        head::find(body, &ids, |id, _| drop(waiting.insert(id))).ok_or_else(|| damaged("metric_head"))?;
+        head::find(body, &ids, |id, _| {
+            waiting.insert(id);
+        })
+        .ok_or_else(|| damaged("metric_head"))?;
     }
     let mut gone = conn.prepare_cached("DELETE FROM metric_series WHERE id = ?1 AND last < ?2")?;
     for id in ids.iter().filter(|id| !waiting.contains(id)) {

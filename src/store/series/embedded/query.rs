@@ -52,7 +52,7 @@ pub(super) fn range(conn: &mut Connection, query: &RangeQuery) -> Result<SeriesR
         )));
     }
     let ids: Vec<i64> = names.keys().copied().collect();
-    let span = Span { after: query.from - step, upto: query.from + (points as i64 - 1) * step };
+    let span = Span { after: query.from - step, upto: query.from + (query.to - query.from) / step * step };
     let point = |time: i64| {
         usize::try_from((time - query.from + step - 1).div_euclid(step)).ok().filter(|n| *n < points)
     };

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
+use super::identity::Resolved;
 use super::refusals::{Refusal, Refusals};
 use super::{EmbeddedStore, HostTick, Shared, head, head_key, lock};
+use crate::model::Values;
 use crate::store::StoreError;
 use crate::store::error::Fault;
 
@@ -16,9 +18,6 @@ const MAX_AHEAD: i64 = 3_600;
 
 /// Samples after which a transaction takes no further write in.
 const GROUP: usize = 200_000;
-
-/// Bytes that may wait to be compacted before writes are slowed down.
-const MAX_WAITING: u64 = 96 << 20;
 
 /// How long such a write is held back at most.
 const HOLD: Duration = Duration::from_secs(2);
@@ -56,8 +55,8 @@ impl EmbeddedStore {
         let end = tokio::time::Instant::now() + HOLD;
         loop {
             let compacted = self.shared.compacted.notified();
-            let enough = lock(&self.shared.backlog).bytes() <= MAX_WAITING;
-            if enough || tokio::time::timeout_at(end, compacted).await.is_err() {
+            let overfull = lock(&self.shared.backlog).is_overfull(self.now());
+            if !overfull || tokio::time::timeout_at(end, compacted).await.is_err() {
                 return;
             }
         }
@@ -78,7 +77,9 @@ fn flush(conn: &mut Connection, shared: &Shared, bounds: Bounds) {
     }
     let (writes, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
     if store(conn, shared, bounds, writes.iter().flatten()).is_ok() {
-        answers.into_iter().for_each(|answer| drop(answer.send(Ok(()))));
+        for answer in answers {
+            drop(answer.send(Ok(())));
+        }
     } else {
         // Each by itself, so that all are told what is wrong with their own.
         for (ticks, answer) in writes.iter().zip(answers) {
@@ -88,7 +89,7 @@ fn flush(conn: &mut Connection, shared: &Shared, bounds: Bounds) {
 }
 
 fn samples_of(tick: &HostTick) -> usize {
-    tick.tick.host.len() + tick.tick.containers.values().map(|values| values.len()).sum::<usize>()
+    tick.tick.host.len() + tick.tick.containers.values().map(Values::len).sum::<usize>()
 }
 
 /// Numbers that were given in a transaction are forgotten unless it comes about.
@@ -114,7 +115,7 @@ fn store<'a>(
     ticks: impl Iterator<Item = &'a HostTick>,
 ) -> Result<(), Fault> {
     let mut refusals = Refusals::default();
-    let mut written = Vec::new();
+    let mut written: Vec<Row> = Vec::new();
     let uncommitted = Uncommitted(shared);
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for tick in ticks {
@@ -123,7 +124,9 @@ fn store<'a>(
     tx.commit()?;
     std::mem::forget(uncommitted);
     let (mut backlog, now) = (lock(&shared.backlog), Instant::now());
-    written.into_iter().for_each(|row: Row| backlog.add(row.host, row.time, row.bytes, now));
+    for row in written {
+        backlog.add(row.host, row.time, row.bytes, now);
+    }
     shared.refusals.add(refusals);
     Ok(())
 }
@@ -135,13 +138,13 @@ fn store_tick(
     HostTick { host, tick }: &HostTick,
     refusals: &mut Refusals,
 ) -> Result<Option<Row>, Fault> {
-    let samples = || tick.host.len() + tick.containers.values().map(|values| values.len()).sum::<usize>();
+    let samples = || tick.host.len() + tick.containers.values().map(Values::len).sum::<usize>();
     if tick.time > bounds.to || tick.time <= bounds.from {
         let why = if tick.time > bounds.to { Refusal::Future } else { Refusal::Old };
         refusals.add(why, samples());
         return Ok(None);
     }
-    let Some((host, samples)) = lock(&shared.identity).resolve(conn, host, tick, refusals)? else {
+    let Some(Resolved { host, samples }) = lock(&shared.identity).resolve(conn, host, tick, refusals)? else {
         refusals.add(Refusal::Hosts, samples());
         return Ok(None);
     };

@@ -103,7 +103,7 @@ impl MetricStore for RemoteStore {
                     ("end", last.to_string()),
                 ];
                 let body =
-                    server.ask("label/__name__/values", &fields).map_err(|fault| server.error(fault))?;
+                    server.look_up("label/__name__/values", &fields).map_err(|fault| server.error(fault))?;
                 answer::names(&body).map_err(|why| server.unreadable(&why))?
             } else {
                 query.names.clone()

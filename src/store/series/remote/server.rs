@@ -95,19 +95,23 @@ impl Server {
         self.send(request, body, within.min(WRITE_WITHIN)).map(drop)
     }
 
-    /// Asks `path`, below `/api/v1`, with the fields of a form; returns the body.
+    /// Asks `path`, below `/api/v1`, with the fields of a form, which may be long; returns the body.
     pub(super) fn ask(&self, path: &str, fields: &[(&str, String)]) -> Result<Vec<u8>, Fault> {
-        let form: Vec<String> =
-            fields.iter().map(|(name, value)| format!("{}={}", form_text(name), form_text(value))).collect();
         let request = http::Request::post(format!("{}/api/v1/{path}", self.base))
             .header("Content-Type", "application/x-www-form-urlencoded");
-        self.send(request, form.join("&").into_bytes(), QUERY_WITHIN)
+        self.send(request, form(fields).into_bytes(), QUERY_WITHIN)
+    }
+
+    /// The same where Prometheus takes no form: in the address.
+    pub(super) fn look_up(&self, path: &str, fields: &[(&str, String)]) -> Result<Vec<u8>, Fault> {
+        let request = http::Request::get(format!("{}/api/v1/{path}?{}", self.base, form(fields)));
+        self.send(request, (), QUERY_WITHIN)
     }
 
     fn send(
         &self,
         request: http::request::Builder,
-        body: Vec<u8>,
+        body: impl ureq::AsSendBody,
         within: Duration,
     ) -> Result<Vec<u8>, Fault> {
         let answer = self.exchange(request, body, within);
@@ -129,7 +133,7 @@ impl Server {
     fn exchange(
         &self,
         mut request: http::request::Builder,
-        body: Vec<u8>,
+        body: impl ureq::AsSendBody,
         within: Duration,
     ) -> Result<Vec<u8>, Fault> {
         if let Some(StoreCredentials(value)) = &self.credentials {
@@ -185,6 +189,12 @@ fn complaint(status: u16, body: &[u8]) -> Fault {
 fn unreachable(error: &ureq::Error) -> Fault {
     let why = error.to_string();
     Fault::Away(format!("cannot be reached: {}", clean(why.strip_prefix("io: ").unwrap_or(&why), 300)))
+}
+
+fn form(fields: &[(&str, String)]) -> String {
+    let fields: Vec<String> =
+        fields.iter().map(|(name, value)| format!("{}={}", form_text(name), form_text(value))).collect();
+    fields.join("&")
 }
 
 /// Text as a field of a form.
