@@ -274,7 +274,7 @@ mod tests {
             match Points::new((from, to), step, native) {
                 Ok(points) => {
                     prop_assert!(points.count() <= MAX_POINTS);
-                    prop_assert!((to - points.from) / i64::from(points.step) < MAX_POINTS as i64);
+                    prop_assert!(usize::try_from((to - points.from) / i64::from(points.step)).is_ok_and(|n| n < MAX_POINTS));
                     prop_assert_eq!(points.from % i64::from(points.step), 0);
                     prop_assert!(points.from >= from && points.from < from + i64::from(points.step));
                     if step.is_none() {

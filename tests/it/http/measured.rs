@@ -215,8 +215,8 @@ async fn placement_ranks_hosts_and_says_why_others_do_not_count() {
     }
     let placed = world.get("/api/v1/placement?cpu=2&memory=2GiB").await.expect(200).json();
     let names = |among: &str| {
-        let places = placed[among].as_array().unwrap().clone();
-        places.iter().map(|p| p["hostname"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        let hosts = placed[among].as_array().unwrap().clone();
+        hosts.iter().map(|p| p["hostname"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!((names("hosts"), names("full")), (vec!["big".to_owned()], vec!["small".to_owned()]));
     assert_eq!(names("left_out"), ["frozen", "unmeasured"]);
