@@ -18,7 +18,10 @@ WORKDIR /data
 ENTRYPOINT ["/dockhealth"]
 
 FROM base AS from-binary
-COPY . /
+# With --platform linux/arm64 --build-arg ARCH=arm64 it is the binary that `scripts/cross arm64` built.
+ARG ARCH
+COPY dockhealth${ARCH:+-$ARCH} /dockhealth
+COPY links/ /
 
 FROM rust:1-bookworm AS source
 WORKDIR /src
@@ -26,4 +29,5 @@ COPY . .
 RUN scripts/build
 
 FROM base
-COPY --from=source /src/target/release-bin/ /
+COPY --from=source /src/target/release-bin/dockhealth /
+COPY --from=source /src/target/release-bin/links/ /

@@ -4,8 +4,10 @@
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
-# The release binary and its links; also the build context of the image FROM scratch.
+# The release binaries and their links; also the build context of the image FROM scratch.
 RELEASE=$TARGET/release-bin
+# The subcommands that are also called by a link's name.
+LINKS="agent controller up antagonist dummy cpu-collect"
 # What `up` remembers, so that `down` undoes exactly that.
 STATE=${XDG_STATE_HOME:-$HOME/.local/state}/dockhealth-scripts
 # Tools that cargo builds once.
@@ -24,6 +26,35 @@ have() { command -v "$1" >/dev/null 2>&1; }
 
 # Prints a script's own comment header as its help.
 usage() { sed -n '2,/^[^#]/{/^#/{s/^# \{0,1\}//;p}}' "$0"; }
+
+# Puts the program FILE into $RELEASE as NAME, when it is static: release FILE NAME
+release() {
+  # An interpreter or a needed library makes a program dynamic; readelf reads those of any architecture.
+  local parts
+  parts=$(LC_ALL=C readelf --wide --program-headers --dynamic "$1")
+  case $parts in *" INTERP "* | *"(NEEDED)"*) fail "$1 is not static" ;; esac
+  mkdir -p "$RELEASE/links"
+  if ! cmp -s "$1" "$RELEASE/$2"; then
+    # A running dockhealth keeps the old file.
+    cp "$1" "$RELEASE/$2.new"
+    mv "$RELEASE/$2.new" "$RELEASE/$2"
+  fi
+  # In a folder of their own: Docker copies a link as a link only with its folder.
+  local link
+  for link in $LINKS; do ln -sfn dockhealth "$RELEASE/links/dockhealth-$link"; done
+  printf '%s  static, %s bytes (%s MB)\n' "$RELEASE/$2" "$(stat -c %s "$1")" \
+    "$(stat -c %s "$1" | awk '{ printf "%.1f", $1 / 1e6 }')"
+}
+
+# What is called ARCH here: sets `triple` to Rust's name for it, `gnu` to that of the C compiler and its package,
+# `port` to that of Debian's port, `platform` to Docker's, `emulator` to that of its qemu: architecture ARCH
+architecture() {
+  case $1 in
+    arm64) triple=aarch64-unknown-linux-gnu gnu=aarch64-linux-gnu port=arm64 platform=linux/arm64 emulator=qemu-aarch64-static ;;
+    armv7) triple=armv7-unknown-linux-gnueabihf gnu=arm-linux-gnueabihf port=armhf platform=linux/arm/v7 emulator=qemu-arm-static ;;
+    *) fail "$1: no such architecture; there are: arm64 armv7" ;;
+  esac
+}
 
 # Runs a command as root, and says so when that takes sudo.
 as_root() {

@@ -13,4 +13,6 @@ pub mod docker;
 pub mod metrics;
 pub mod model;
 pub mod monitor;
+mod outbound;
+pub mod simulate;
 pub mod store;

@@ -29,6 +29,8 @@ pub struct LocalBus(Arc<Inner>);
 
 struct Inner {
     subscribers: Mutex<Vec<Subscriber>>,
+    /// How many messages were delivered.
+    delivered: AtomicU64,
     dropped: Arc<AtomicU64>,
     /// Held while a change is stored and told, so changes keep one order.
     store: tokio::sync::Mutex<Box<dyn DesiredStore>>,
@@ -38,6 +40,9 @@ struct Inner {
 
 struct Subscriber {
     subject: Subject,
+    /// Of those with the same subject and group one gets a message: the one that has waited longest for one.
+    group: Option<String>,
+    served: u64,
     mailbox: mailbox::Sender<Incoming>,
 }
 
@@ -46,6 +51,7 @@ impl LocalBus {
     pub fn new(desired: DesiredState, store: impl DesiredStore) -> Self {
         Self(Arc::new(Inner {
             subscribers: Mutex::default(),
+            delivered: AtomicU64::new(0),
             dropped: Arc::default(),
             store: tokio::sync::Mutex::new(Box::new(store)),
             desired: watch::Sender::new(Arc::new(desired)),
@@ -66,10 +72,27 @@ impl LocalBus {
     fn deliver(&self, subject: &Subject, payload: &Bytes, reply: impl Fn() -> Option<Responder>) {
         let mut subscribers = self.subscribers();
         subscribers.retain(|subscriber| !subscriber.mailbox.is_closed());
-        for subscriber in subscribers.iter().filter(|s| s.subject.matches(subject)) {
+        let turn = self.0.delivered.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut groups: Vec<String> = Vec::new();
+        subscribers.sort_by_key(|subscriber| subscriber.served);
+        for subscriber in subscribers.iter_mut().filter(|s| s.subject.matches(subject)) {
+            if let Some(group) = &subscriber.group {
+                if groups.contains(group) {
+                    continue;
+                }
+                groups.push(group.clone());
+                subscriber.served = turn;
+            }
             let message = Incoming { subject: subject.clone(), payload: payload.clone(), reply: reply() };
             subscriber.mailbox.send(message);
         }
+    }
+
+    fn add(&self, subject: &Subject, group: Option<String>) -> BoxStream<'static, Incoming> {
+        let (sender, receiver) = mailbox(self.0.dropped.clone());
+        let subject = subject.clone();
+        self.subscribers().push(Subscriber { subject, group, served: 0, mailbox: sender });
+        receiver.boxed()
     }
 }
 
@@ -81,9 +104,15 @@ impl Bus for LocalBus {
     }
 
     async fn subscribe(&self, subject: &Subject) -> Result<BoxStream<'static, Incoming>, BusError> {
-        let (sender, receiver) = mailbox(self.0.dropped.clone());
-        self.subscribers().push(Subscriber { subject: subject.clone(), mailbox: sender });
-        Ok(receiver.boxed())
+        Ok(self.add(subject, None))
+    }
+
+    async fn subscribe_shared(
+        &self,
+        subject: &Subject,
+        group: &str,
+    ) -> Result<BoxStream<'static, Incoming>, BusError> {
+        Ok(self.add(subject, Some(group.to_owned())))
     }
 
     async fn request(&self, subject: &Subject, payload: Bytes, within: Duration) -> Result<Bytes, BusError> {

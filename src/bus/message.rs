@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::BusError;
 use crate::model::{
-    CheckRecord, ContainerId, ContainerName, EngineId, Event, Freeze, Health, HostName, InstanceId,
-    LossPercent, RunState, Threshold, Timestamp,
+    CheckRecord, ContainerId, ContainerName, EngineId, Event, Freeze, Health, HostIdentity, HostName,
+    InstanceId, LossPercent, MetricTick, RunState, Threshold, Timestamp,
 };
 
 /// The version written into every message.
@@ -135,6 +135,9 @@ pub struct HostReport {
     /// How many items wait in its outbox; null where that cannot be read.
     #[serde(default)]
     pub outbox: Option<u64>,
+    /// What the machine is; absent from agents before this was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<HostIdentity>,
     /// Its containers.
     pub containers: Vec<ContainerReport>,
 }
@@ -145,12 +148,14 @@ pub struct HostReport {
 pub enum OutboxItem {
     /// An event.
     Event(Event),
+    /// What was measured at one moment.
+    Metrics(MetricTick),
     /// Something this version does not know.
     #[serde(other)]
     Unknown,
 }
 
-/// A batch of an agent's outbox; answered with [`OutboxAck`] after commit.
+/// A batch of an agent's outbox; answered with [`OutboxAck`] after commit. Events and metrics have an outbox each.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OutboxBatch {
     /// [`PROTOCOL_VERSION`] of the sender.
@@ -159,19 +164,23 @@ pub struct OutboxBatch {
     pub host: HostName,
     /// The outbox's own id: new when `agent.db` is made anew.
     pub session: uuid::Uuid,
-    /// The number of the last item; items are numbered without gaps, the first is `seq - items.len() + 1`.
+    /// The number of the last item; items are numbered without gaps, the first is `seq - items.len() + 1`. In a batch of
+    /// metrics alone only the acknowledgement repeats it: metrics come in any order, and are told apart by their times.
     pub seq: u64,
     /// The items, oldest first.
     pub items: Vec<OutboxItem>,
 }
 
-/// Everything up to and including `seq` is stored; the agent forgets it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The batch that ends with `seq` is stored, and of events everything before it; the agent forgets it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboxAck {
     /// [`PROTOCOL_VERSION`] of the sender.
     pub v: u32,
     /// The last stored item.
     pub seq: u64,
+    /// Why some of its metrics are not stored, and never will be; absent when all are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// What can be asked of one agent, over the bus or over its local socket.

@@ -1,6 +1,7 @@
 //! The bus: subjects to speak on and one bucket of desired state. Two adapters keep one contract: `local`
 //! in process, `nats` between hosts. Subjects and wire types exist only here.
 
+mod batch;
 mod desired;
 mod local;
 mod mailbox;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 
+pub use batch::{MAX_BATCH_JSON, ReadBatch, decode_batch, encode_batch, gunzip, gzip, is_gzip};
 pub use desired::{DesiredChange, decode_entry, encode_entry, key_of, parse_key};
 pub use local::{DesiredStore, LocalBus};
 pub use message::{
@@ -36,6 +38,16 @@ pub enum BusError {
     /// The server refused: permissions or limits.
     #[error("the bus refused: {0}")]
     Refused(String),
+    /// It is larger than the server carries: send less at once.
+    #[error(
+        "a message of {bytes} bytes is above the server's max_payload of {limit}; raise it in its configuration"
+    )]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// What the server carries.
+        limit: usize,
+    },
     /// What arrived cannot be read.
     #[error("unreadable message: {0}")]
     Malformed(String),
@@ -103,6 +115,14 @@ pub trait Bus: Send + Sync + 'static {
     /// Messages sent to `subject` from now on, over reconnects, until dropped. A slow reader loses the
     /// oldest, counted by the adapter. [`Subject::AllReports`] and [`Subject::AllOutboxes`] match every host.
     async fn subscribe(&self, subject: &Subject) -> Result<BoxStream<'static, Incoming>, BusError>;
+
+    /// The same, shared by all subscribers that name the same `group` (letters and digits): each message reaches one of
+    /// them.
+    async fn subscribe_shared(
+        &self,
+        subject: &Subject,
+        group: &str,
+    ) -> Result<BoxStream<'static, Incoming>, BusError>;
 
     /// Sends and waits for one answer. That nobody listens is mostly known at once, between accounts of a NATS server
     /// only after `within`.

@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 
 use super::sse::SseReader;
 use crate::model::clean;
+use crate::outbound;
 
 /// Lists of large fleets stay below this, bytes.
 const LONGEST_BODY: u64 = 64 * 1024 * 1024;
 /// A list waits 4 s for the hosts, an action for one agent; more than this is a fault.
 const ANSWER_WITHIN: Duration = Duration::from_mins(1);
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// The longest silence on a stream: the server sends a sign of life more often.
 const STREAM_SILENCE: Duration = Duration::from_mins(1);
 
@@ -125,21 +124,9 @@ struct Problem {
 impl Api {
     /// Prepares to speak to a server; nothing is sent yet. Fails when `ca_pem` holds no certificate.
     pub fn new(options: ApiOptions) -> Result<Self, String> {
-        let mut tls = TlsConfig::builder();
-        if let Some(pem) = options.ca_pem {
-            tls = tls.root_certs(roots(&pem)?);
-        }
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            // A redirect could carry the token elsewhere, and a controller sends none.
-            .max_redirects(0)
-            .timeout_connect(Some(CONNECT_WITHIN))
-            .user_agent(concat!("dockhealth/", env!("CARGO_PKG_VERSION")))
-            .tls_config(tls.build());
-        let local = options.server.host().is_some_and(is_loopback);
-        let config = if local { config.proxy(None) } else { config };
+        let agent = outbound::agent(&options.server, options.ca_pem.as_deref())?;
         let base = options.server.to_string().trim_end_matches('/').to_owned();
-        Ok(Self { agent: config.build().new_agent(), base, token: options.token })
+        Ok(Self { agent, base, token: options.token })
     }
 
     /// Whether a token is sent along.
@@ -246,20 +233,4 @@ impl Api {
     fn malformed(&self, why: String) -> ApiError {
         ApiError::Malformed { server: self.base.clone(), why }
     }
-}
-
-fn roots(pem: &[u8]) -> Result<RootCerts, String> {
-    let mut certs: Vec<Certificate<'static>> = Vec::new();
-    for item in ureq::tls::parse_pem(pem) {
-        if let PemItem::Certificate(cert) = item.map_err(|error| error.to_string())? {
-            certs.push(cert);
-        }
-    }
-    if certs.is_empty() { Err("no certificate in it; it must be PEM".into()) } else { Ok(certs.into()) }
-}
-
-/// Whether a URL's host is this machine itself.
-pub fn is_loopback(host: &str) -> bool {
-    let address: Result<std::net::IpAddr, _> = host.trim_matches(['[', ']']).parse();
-    address.map_or(host.eq_ignore_ascii_case("localhost"), |a| a.is_loopback())
 }

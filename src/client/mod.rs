@@ -3,10 +3,12 @@
 
 mod api;
 mod local;
+mod measured;
 mod sse;
 mod view;
 
-pub use api::{Answer, Api, ApiError, ApiOptions, Method, is_loopback};
+pub use api::{Answer, Api, ApiError, ApiOptions, Method};
 pub use local::{AgentSocket, LocalError};
+pub use measured::{LeftOutView, PlaceView, PlacementView, SeriesView, TopRowView, TopView};
 pub use sse::{SseEvent, SseReader};
 pub use view::{AgentView, ContainerView, DetailsView, EngineView, FreezeView, HostView, TokenView};

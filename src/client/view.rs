@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{CheckRecord, ContainerName, Event, Freeze, HostName, Timestamp};
+use crate::bus::Capability;
+use crate::model::{CheckRecord, ContainerName, Event, Freeze, HostIdentity, HostName, Timestamp};
 
 /// One container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,6 +74,12 @@ pub struct HostView {
     pub last_seen: Timestamp,
     /// Who else claims its identity.
     pub conflict: Option<String>,
+    /// How far its clock is ahead of the controller's, milliseconds.
+    #[serde(default)]
+    pub clock_offset_ms: Option<i64>,
+    /// Whether that is too far.
+    #[serde(default)]
+    pub clock_skewed: bool,
     /// What its agent last said.
     pub agent: Option<AgentView>,
 }
@@ -89,6 +96,12 @@ pub struct AgentView {
     /// Whether it only observes.
     #[serde(default)]
     pub dry_run: bool,
+    /// What works there and what does not.
+    #[serde(default)]
+    pub capabilities: Vec<Capability>,
+    /// What the machine is.
+    #[serde(default)]
+    pub identity: Option<HostIdentity>,
     /// How many containers it has.
     pub containers: u64,
     /// How many of them are monitored.

@@ -6,7 +6,7 @@ use clap::ArgMatches;
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
-use super::config::{self, AgentConfig, LogConfig, NatsConfig};
+use super::config::{self, AgentConfig, LogConfig, NatsConfig, RuntimeConfig};
 use super::host::Host;
 use super::runtime::serve;
 use super::settings::{BadSettings, Resolver, table as t, with_settings};
@@ -22,6 +22,8 @@ pub struct Config {
     pub nats: NatsConfig,
     /// Its log.
     pub log: LogConfig,
+    /// Its process.
+    pub runtime: RuntimeConfig,
 }
 
 /// Its arguments.
@@ -29,7 +31,7 @@ pub fn command() -> clap::Command {
     let about = "Watch and heal the containers of this host";
     with_settings(
         clap::Command::new("agent").about(about),
-        &[t::COMMON, t::NATS, t::HOST, t::CHECKS, t::HEALING, t::LOG],
+        &[t::COMMON, t::MACHINE, t::NATS, t::HOST, t::CHECKS, t::HEALING, t::LOG],
     )
 }
 
@@ -37,13 +39,14 @@ pub fn command() -> clap::Command {
 pub fn config(mut r: Resolver) -> Result<Config, BadSettings> {
     let (agent, log) = (config::agent(&mut r), config::log(&mut r));
     let nats = config::nats(&mut r);
-    r.finish(Config { agent, nats, log })
+    let runtime = config::runtime(&mut r);
+    r.finish(Config { agent, nats, log, runtime })
 }
 
 /// Runs it until it is told to end.
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
-    let Config { agent, nats, log } = config(Resolver::new(matches))?;
-    serve(&log, |shutdown| watch(agent, nats, shutdown))
+    let Config { agent, nats, log, runtime } = config(Resolver::new(matches))?;
+    serve(&log, runtime, |shutdown| watch(agent, nats, shutdown))
 }
 
 async fn watch(config: AgentConfig, nats: NatsConfig, shutdown: CancellationToken) -> Result<(), Failure> {

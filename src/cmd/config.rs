@@ -1,15 +1,18 @@
 //! What the long-running programs are told, typed and checked: plain values, ready to be wired.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::settings::parse::{self, millis};
 use super::settings::{Resolver, table as t};
 use crate::bus::{NatsOptions, Role};
 use crate::docker::{AnonymousVolumes, EngineAddress};
-use crate::model::{HostName, OnStop, Rate, Threshold};
+use crate::model::{HostName, OnStop, Rate, Threshold, clean, parse_span};
 use crate::monitor::decide::{Policy, RestartMode};
+use crate::outbound::is_loopback;
+use crate::store::{RemoteOptions, StoreCredentials};
 
 /// The NATS server and how to log in there; the files were readable when they were named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,6 +61,13 @@ pub struct CertFiles {
     pub key: PathBuf,
 }
 
+/// The process itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuntimeConfig {
+    /// Threads that work, one at least.
+    pub threads: usize,
+}
+
 /// How lines of the log are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -99,6 +109,10 @@ pub struct AgentConfig {
     pub stop_timeout: Option<Duration>,
     /// What recreate does with anonymous volumes; `None`: a container that has some is not recreated.
     pub anonymous_volumes: Option<AnonymousVolumes>,
+    /// Seconds between two samples; `None`: nothing is measured.
+    pub metrics_interval: Option<NonZeroU32>,
+    /// The most that metrics take that wait for the controller, bytes.
+    pub outbox_max: u64,
 }
 
 /// The controller.
@@ -118,9 +132,19 @@ pub struct ControllerConfig {
     pub tls: Option<CertFiles>,
     /// Whether plain HTTP beyond loopback was agreed to.
     pub insecure_http: bool,
+    /// The server that keeps metrics; `None`: they are kept in `controller.db`.
+    pub remote_store: Option<RemoteOptions>,
+    /// How long metrics are kept in `controller.db`.
+    pub retention: Duration,
 }
 
-const LONGEST_MS: u64 = 7 * 86_400_000;
+/// Bounds of `--outbox-max`, bytes.
+const LEAST_OUTBOX: u64 = 1 << 20;
+const MOST_OUTBOX: u64 = 1 << 40;
+
+const DAY_MS: u64 = 86_400_000;
+
+const LONGEST_MS: u64 = 7 * DAY_MS;
 
 /// Reads the settings of [`t::NATS`].
 pub fn nats(r: &mut Resolver) -> NatsConfig {
@@ -158,6 +182,13 @@ fn cert_files(
     match files {
         (Some(cert), Some(key)) => Some(CertFiles { cert, key }),
         _ => None,
+    }
+}
+
+/// Reads how the process runs, of [`t::COMMON`].
+pub fn runtime(r: &mut Resolver) -> RuntimeConfig {
+    RuntimeConfig {
+        threads: r.get(&t::THREADS, |text| parse::count(1..=64)(text).map(|count| count as usize)),
     }
 }
 
@@ -218,6 +249,20 @@ fn rate(text: &str) -> Result<Rate, String> {
     }
 }
 
+/// Whole seconds, for samples are told at whole multiples of them; none when switched off.
+fn metrics_interval(text: &str) -> Result<Option<NonZeroU32>, String> {
+    if matches!(text.trim(), "off" | "0") {
+        return Ok(None);
+    }
+    let span = parse_span(text).map_err(|error| error.to_string())?;
+    let wrong = |how| Err(format!("{:?} is {how}: give from 1s to 1h, or off", clean(text, 40)));
+    match u32::try_from(span.as_secs()) {
+        _ if span.subsec_nanos() > 0 => wrong("not a whole number of seconds"),
+        Ok(seconds @ 0..=3600) => Ok(NonZeroU32::new(seconds)),
+        _ => wrong("out of range"),
+    }
+}
+
 /// Reads the settings of [`t::COMMON`], [`t::HOST`], [`t::CHECKS`] and [`t::HEALING`].
 pub fn agent(r: &mut Resolver) -> AgentConfig {
     AgentConfig {
@@ -233,10 +278,45 @@ pub fn agent(r: &mut Resolver) -> AgentConfig {
             &t::ANONYMOUS_VOLUMES,
             parse::word(&[("refuse", None), ("keep", Some(AnonymousVolumes::Keep))]),
         ),
+        metrics_interval: r.get(&t::METRICS_INTERVAL, metrics_interval),
+        outbox_max: r.get(&t::OUTBOX_MAX, |text| match parse::size(text)? {
+            bytes @ LEAST_OUTBOX..=MOST_OUTBOX => Ok(bytes),
+            _ => Err("out of range: give from 1MiB to 1024GiB".to_owned()),
+        }),
     }
 }
 
-/// Reads the settings of [`t::COMMON`] and [`t::DOOR`].
+/// Reads the settings of [`t::STORE`].
+fn remote_store(r: &mut Resolver) -> Option<RemoteOptions> {
+    let url = r.get(&t::STORE_URL, parse::metric_store);
+    let write_url = r.opt(&t::STORE_WRITE_URL, parse::metrics_server);
+    let secret = r.opt(&t::STORE_CREDENTIALS_FILE, parse::secret);
+    let ca_pem = r.opt(&t::STORE_CA_FILE, |text| parse::contents(Path::new(text)));
+    if url.is_none() && !r.is_given(&t::STORE_URL) {
+        for setting in [&t::STORE_WRITE_URL, &t::STORE_CREDENTIALS_FILE, &t::STORE_CA_FILE] {
+            if r.is_given(setting) {
+                r.wrong(setting, "it is about a server, and none is named: give --store URL");
+            }
+        }
+    }
+    let url = url?;
+    let in_the_clear =
+        |url: &http::Uri| url.scheme_str() == Some("http") && !url.host().is_some_and(is_loopback);
+    let exposed = in_the_clear(&url) || write_url.as_ref().is_some_and(in_the_clear);
+    if secret.is_some() && exposed && !r.switch(&t::INSECURE_HTTP) {
+        r.wrong(
+            &t::STORE_CREDENTIALS_FILE,
+            "the secret would go over the network in the clear: give https:// URLs, or --insecure-http",
+        );
+    }
+    let credentials = secret.map(|secret| StoreCredentials::new(secret.expose()));
+    if r.is_given(&t::RETENTION) {
+        r.wrong(&t::RETENTION, "the server of --store has a retention of its own");
+    }
+    Some(RemoteOptions { url, write_url, credentials, ca_pem })
+}
+
+/// Reads the settings of [`t::COMMON`], [`t::DOOR`] and [`t::STORE`].
 pub fn controller(r: &mut Resolver) -> ControllerConfig {
     let config = ControllerConfig {
         data_dir: data_dir(r),
@@ -246,6 +326,8 @@ pub fn controller(r: &mut Resolver) -> ControllerConfig {
         allowed_hosts: r.list(&t::ALLOWED_HOST, parse::allowed_host),
         tls: cert_files(r, &t::TLS_CERT, &t::TLS_KEY),
         insecure_http: r.switch(&t::INSECURE_HTTP),
+        remote_store: remote_store(r),
+        retention: r.get(&t::RETENTION, parse::span(millis(DAY_MS, 366 * DAY_MS))),
     };
     let has_tls = r.is_given(&t::TLS_CERT) || r.is_given(&t::TLS_KEY);
     if !config.listen.ip().is_loopback() && !has_tls && !config.insecure_http {

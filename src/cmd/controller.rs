@@ -8,13 +8,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
-use super::config::{self, ControllerConfig, LogConfig, NatsConfig};
+use super::config::{self, ControllerConfig, LogConfig, NatsConfig, RuntimeConfig};
 use super::runtime::serve;
 use super::settings::{BadSettings, Resolver, table as t, with_settings};
 use crate::bus::{Bus, NatsBus, Role};
-use crate::controller::{self, Agents, Controller, FirstThreshold, InsecureHttp, TlsFiles};
+use crate::controller::{self, Agents, Controller, FirstThreshold, InsecureHttp, Outboxes, TlsFiles};
 use crate::model::HostName;
-use crate::store::ControllerDb;
+use crate::store::{ControllerDb, EmbeddedStore, MetricStore, RemoteStore};
 
 /// All that the controller is told.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub struct Config {
     pub nats: NatsConfig,
     /// Its log.
     pub log: LogConfig,
+    /// Its process.
+    pub runtime: RuntimeConfig,
 }
 
 /// Its arguments.
@@ -34,7 +36,7 @@ pub fn command() -> clap::Command {
     let about = "Serve the REST interface and tell the agents what is wanted";
     with_settings(
         clap::Command::new("controller").about(about),
-        &[t::COMMON, t::NATS, t::DOOR, t::INSECURE, t::LOG],
+        &[t::COMMON, t::NATS, t::DOOR, t::INSECURE, t::STORE, t::LOG],
     )
 }
 
@@ -45,14 +47,15 @@ pub fn config(mut r: Resolver) -> Result<Config, BadSettings> {
         first_threshold: FirstThreshold::Stored { given: r.is_given(&t::THRESHOLD) },
         nats: config::nats(&mut r),
         log: config::log(&mut r),
+        runtime: config::runtime(&mut r),
     };
     r.finish(config)
 }
 
 /// Runs it until it is told to end.
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
-    let Config { controller, first_threshold, nats, log } = config(Resolver::new(matches))?;
-    serve(&log, |shutdown| async move {
+    let Config { controller, first_threshold, nats, log, runtime } = config(Resolver::new(matches))?;
+    serve(&log, runtime, |shutdown| async move {
         let bus = NatsBus::connect(nats.options(Role::Controller)).await;
         let bus = Arc::new(bus.map_err(|error| Failure::Usage(error.to_string()))?);
         let db = open(&controller)?;
@@ -82,6 +85,8 @@ pub(super) async fn start(
     shutdown: CancellationToken,
 ) -> Result<(), Failure> {
     let mut hangup = signal(SignalKind::hangup()).map_err(|error| Failure::Failed(error.to_string()))?;
+    let metrics = metrics(&config, &db)?;
+    let outboxes = if config.remote_store.is_some() { Outboxes::Shared } else { Outboxes::Own };
     let agents = match first_threshold {
         FirstThreshold::Shared => Agents::Within,
         FirstThreshold::Stored { .. } => Agents::Elsewhere,
@@ -95,10 +100,11 @@ pub(super) async fn start(
         allowed_hosts: config.allowed_hosts,
         tls: config.tls.map(|files| TlsFiles { cert: files.cert, key: files.key }),
         insecure_http: if config.insecure_http { InsecureHttp::Allowed } else { InsecureHttp::Refused },
+        outboxes,
         data_dir: config.data_dir,
     };
     let scheme = if config.tls.is_some() { "https" } else { "http" };
-    let running = Controller::start(config, bus, db, listener, shutdown.clone()).await;
+    let running = Controller::start(config, bus, db, metrics, listener, shutdown.clone()).await;
     let running = running.map_err(|error| Failure::Failed(error.to_string()))?;
     tracing::info!("listening on {scheme}://{}", running.address());
     let reload = async {
@@ -112,6 +118,15 @@ pub(super) async fn start(
         () = reload => {}
     }
     Ok(())
+}
+
+fn metrics(config: &ControllerConfig, db: &ControllerDb) -> Result<Arc<dyn MetricStore>, Failure> {
+    Ok(match config.remote_store.clone() {
+        Some(options) => Arc::new(RemoteStore::new(options).map_err(Failure::Usage)?),
+        None => Arc::new(
+            EmbeddedStore::open(db, config.retention).map_err(|error| Failure::Failed(error.to_string()))?,
+        ),
+    })
 }
 
 /// This machine's own name.

@@ -4,18 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use serde_json::Value;
 use tokio::time::MissedTickBehavior;
 
 use super::Failure;
 use super::output::print;
 use super::runtime::block_on;
 use super::settings::{OPTIONS, Resolver, Setting, parse, table as t, with_settings};
-use crate::docker::{ContainerSource, Engine, EngineAddress, EngineError};
-use crate::metrics::{ContainerUsage, StatsSource, UsageFormat, UsageSampler, render};
-use crate::model::{ContainerFacts, ContainerId, ContainerName, RunState};
+use crate::docker::{ContainerSource, Engine, EngineAddress};
+use crate::metrics::{ContainerUsage, UsageFormat, UsageSampler, render};
+use crate::model::{ContainerFacts, ContainerName, RunState};
 
 const ONCE: Setting =
     Setting::switch().flag_only().called("once", OPTIONS, "Measure for a second, print and end");
@@ -69,7 +67,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let config = config(Resolver::new(matches))?;
     block_on(async {
         let engine = Engine::connect(&config.engine).map_err(|error| Failure::Usage(error.to_string()))?;
-        let mut sampler = UsageSampler::new(Path::new("/"), Some(Arc::new(EngineStats(engine.clone()))));
+        let mut sampler = UsageSampler::new(Path::new("/"), Some(Arc::new(engine.clone())));
         if config.once {
             let containers = choose(&engine, &config.names).await?;
             return print(&render(&sampler.measure(&containers, ONCE_SPAN).await, config.format));
@@ -112,16 +110,6 @@ async fn choose(engine: &Engine, names: &[ContainerName]) -> Result<Vec<Containe
         found.ok_or_else(|| Failure::NotFound(format!("there is no container {name} on this machine")))
     };
     names.iter().map(find).collect()
-}
-
-/// The engine's own figures, where cgroup files cannot be read.
-struct EngineStats(Engine);
-
-#[async_trait]
-impl StatsSource for EngineStats {
-    async fn stats(&self, id: &ContainerId) -> Result<Value, EngineError> {
-        self.0.stats(id.as_str()).await
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +13,12 @@ use super::Failure;
 use super::config::AgentConfig;
 use crate::bus::{Bus, Capability};
 use crate::docker::{ContainerSource, Engine, own_container_id};
+use crate::metrics::{Machine, is_inner};
 use crate::model::HostName;
-use crate::monitor::agent::{AgentParts, AgentSettings};
+use crate::monitor::agent::{AgentParts, AgentSettings, Sampling};
 use crate::monitor::decide::OwnContainers;
 use crate::monitor::ping::{IcmpPinger, Pinger};
-use crate::store::AgentDb;
+use crate::store::{AgentDb, OutboxBounds};
 
 /// The `meta` key of the name this host was last known by.
 const HOST_NAME: &str = "host_name";
@@ -41,7 +43,8 @@ impl Host {
         shutdown: &CancellationToken,
     ) -> Result<Option<Self>, Failure> {
         let engine = Engine::connect(&config.docker_host).map_err(|e| Failure::Usage(e.to_string()))?;
-        let db = AgentDb::open(&config.data_dir).map_err(|e| Failure::Failed(e.to_string()))?;
+        let bounds = OutboxBounds { metrics: config.outbox_max, ..OutboxBounds::default() };
+        let db = AgentDb::open_with(&config.data_dir, bounds).map_err(|e| Failure::Failed(e.to_string()))?;
         let name = match &config.hostname {
             Some(name) => name.clone(),
             None => match shutdown.run_until_cancelled(learn_name(&engine, &db)).await {
@@ -59,6 +62,8 @@ impl Host {
     pub(super) fn agent(self, bus: Arc<dyn Bus>, brokers: &[String]) -> (AgentSettings, AgentParts) {
         let addresses = machine_addresses();
         let (pinger, icmp) = pinger();
+        let local = self.config.docker_host.is_local();
+        let machine = if local { Machine::Here(PathBuf::from("/")) } else { Machine::Elsewhere };
         let settings = AgentSettings {
             host: self.name,
             policy: self.config.policy,
@@ -70,9 +75,16 @@ impl Host {
             own: own_containers(brokers, &addresses),
             addresses,
             capabilities: vec![icmp],
+            machine,
         };
         let engine = Arc::new(self.engine);
-        let parts = AgentParts { source: engine.clone(), builder: engine, pinger, bus, db: self.db };
+        let sampling = self.config.metrics_interval.map(|step| Sampling {
+            step: step.get(),
+            stats: engine.clone(),
+            sizes: engine.clone(),
+        });
+        let parts =
+            AgentParts { source: engine.clone(), builder: engine, pinger, bus, db: self.db, sampling };
         (settings, parts)
     }
 }
@@ -138,10 +150,9 @@ fn broker_endpoint(url: &str) -> Option<(String, u16)> {
 
 /// The machine's own addresses, without loopback and the bridges of containers.
 fn machine_addresses() -> Vec<IpAddr> {
-    let inner = |name: &str| ["docker", "br-", "veth"].iter().any(|prefix| name.starts_with(prefix));
     pnet::datalink::interfaces()
         .into_iter()
-        .filter(|interface| !interface.is_loopback() && !inner(&interface.name))
+        .filter(|interface| !interface.is_loopback() && !is_inner(&interface.name))
         .flat_map(|interface| interface.ips)
         .map(|network| network.ip())
         .filter(|ip| !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()))

@@ -18,16 +18,21 @@ mod hosts;
 mod incidents;
 pub mod logging;
 mod maintenance;
+mod metrics;
 mod options;
 mod output;
 mod ping;
+mod placement;
 mod ps;
+mod quantity;
 mod reach;
 mod runtime;
 pub mod settings;
+mod simulate;
 mod target;
 mod threshold;
 mod token;
+mod top;
 pub mod up;
 mod version;
 mod why;
@@ -61,6 +66,9 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: act::restart::command, run: act::restart::run },
     Subcommand { command: maintenance::command, run: maintenance::run },
     Subcommand { command: hosts::command, run: hosts::run },
+    Subcommand { command: top::command, run: top::run },
+    Subcommand { command: metrics::command, run: metrics::run },
+    Subcommand { command: placement::command, run: placement::run },
     Subcommand { command: events::command, run: events::run },
     Subcommand { command: incidents::command, run: incidents::run },
     Subcommand { command: token::command, run: token::run },
@@ -70,6 +78,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: antagonist::command, run: antagonist::run },
     Subcommand { command: dummy::command, run: dummy::run },
     Subcommand { command: demo::command, run: demo::run },
+    Subcommand { command: simulate::command, run: simulate::run },
     Subcommand { command: completions::command, run: completions::run },
     Subcommand { command: version::command, run: version::run },
 ];

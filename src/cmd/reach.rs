@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use super::Failure;
 use super::config::data_dir;
 use super::settings::{Resolver, Setting, parse, table as t};
-use crate::client::{AgentSocket, Api, ApiError, ApiOptions, LocalError, is_loopback};
+use crate::client::{AgentSocket, Api, ApiError, ApiOptions, LocalError};
+use crate::outbound::is_loopback;
 
 /// The settings that say so.
 pub(super) const SETTINGS: &[&[&Setting]] = &[t::CLIENT, t::INSECURE, &[&t::DATA_DIR]];

@@ -5,11 +5,8 @@ use std::future::Future;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::config::LogConfig;
+use super::config::{LogConfig, RuntimeConfig};
 use super::{Failure, logging};
-
-/// Threads of a server: what it does is waiting, and each thread costs memory.
-const SERVER_THREADS: usize = 2;
 
 /// Runs `future` on this thread, to its end.
 pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -18,13 +15,21 @@ pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> R
 }
 
 /// Begins the log and runs a server until it ends; SIGTERM and SIGINT cancel the token it is given.
-pub(super) fn serve<F>(log: &LogConfig, server: impl FnOnce(CancellationToken) -> F) -> Result<(), Failure>
+pub(super) fn serve<F>(
+    log: &LogConfig,
+    runtime: RuntimeConfig,
+    server: impl FnOnce(CancellationToken) -> F,
+) -> Result<(), Failure>
 where
     F: Future<Output = Result<(), Failure>>,
 {
     logging::init(log)?;
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(SERVER_THREADS).enable_all().build().map_err(not_started)?;
+    let mut builder = match runtime.threads {
+        // The only one is this one: no work is handed from thread to thread.
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder.worker_threads(runtime.threads).enable_all().build().map_err(not_started)?;
     runtime.block_on(async { server(until_told_to_stop()?).await })
 }
 

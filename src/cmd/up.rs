@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use clap::ArgMatches;
 use tokio_util::sync::CancellationToken;
 
-use super::config::{self, AgentConfig, ControllerConfig, LogConfig};
+use super::config::{self, AgentConfig, ControllerConfig, LogConfig, RuntimeConfig};
 use super::host::Host;
 use super::runtime::serve;
 use super::settings::{BadSettings, Resolver, table as t, with_settings};
@@ -25,6 +25,8 @@ pub struct Config {
     pub controller: ControllerConfig,
     /// Their log.
     pub log: LogConfig,
+    /// Their process.
+    pub runtime: RuntimeConfig,
 }
 
 /// Its arguments.
@@ -32,7 +34,7 @@ pub fn command() -> clap::Command {
     let about = "Run controller and agent in one process, for a single host";
     with_settings(
         clap::Command::new("up").about(about),
-        &[t::COMMON, t::DOOR, t::INSECURE, t::HOST, t::CHECKS, t::HEALING, t::LOG],
+        &[t::COMMON, t::MACHINE, t::DOOR, t::INSECURE, t::STORE, t::HOST, t::CHECKS, t::HEALING, t::LOG],
     )
 }
 
@@ -41,13 +43,14 @@ pub fn config(mut r: Resolver) -> Result<Config, BadSettings> {
     let agent = config::agent(&mut r);
     let controller = config::controller(&mut r);
     let log = config::log(&mut r);
-    r.finish(Config { agent, controller, log })
+    let runtime = config::runtime(&mut r);
+    r.finish(Config { agent, controller, log, runtime })
 }
 
 /// Runs both until told to end.
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
-    let Config { agent, controller, log } = config(Resolver::new(matches))?;
-    serve(&log, |shutdown| up(agent, controller, shutdown))
+    let Config { agent, controller, log, runtime } = config(Resolver::new(matches))?;
+    serve(&log, runtime, |shutdown| up(agent, controller, shutdown))
 }
 
 async fn up(agent: AgentConfig, door: ControllerConfig, shutdown: CancellationToken) -> Result<(), Failure> {

@@ -28,6 +28,15 @@ pub enum FirstThreshold {
     },
 }
 
+/// Who takes the metrics of the agents' outboxes in; events are every controller's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outboxes {
+    /// This controller, all of them.
+    Own,
+    /// Each batch one of the controllers that say this, whose metrics are kept in one place.
+    Shared,
+}
+
 /// Where the agents are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Agents {
@@ -56,6 +65,8 @@ pub struct ControllerConfig {
     pub tls: Option<TlsFiles>,
     /// Whether plain HTTP may be spoken beyond this machine.
     pub insecure_http: InsecureHttp,
+    /// Who takes the metrics of the agents' outboxes in.
+    pub outboxes: Outboxes,
     /// Where the first token is written.
     pub data_dir: PathBuf,
 }
@@ -72,6 +83,7 @@ impl ControllerConfig {
             allowed_hosts: Vec::new(),
             tls: None,
             insecure_http: InsecureHttp::Refused,
+            outboxes: Outboxes::Own,
             data_dir,
         }
     }

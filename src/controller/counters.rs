@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::model::EventKind;
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $help:literal;)*) => {
         /// One thing that is counted.
@@ -40,7 +42,12 @@ counters! {
     Batches = "dockhealth_outbox_batches_total", "Outbox batches stored and acknowledged.";
     BatchesRefused = "dockhealth_outbox_batches_refused_total",
         "Outbox batches not acknowledged: unreadable, for another host, or not stored.";
-    Events = "dockhealth_events_stored_total", "Events stored.";
+    BatchesDeferred = "dockhealth_outbox_batches_deferred_total",
+        "Outbox batches passed over because too many waited; their agents send them again.";
+    Ticks = "dockhealth_metric_ticks_stored_total", "Ticks of metrics stored: one is all that a host measured at a moment.";
+    Samples = "dockhealth_metric_samples_stored_total", "Samples of metrics stored.";
+    TicksRefused = "dockhealth_metric_ticks_refused_total",
+        "Ticks of metrics refused for good: unreadable, of an impossible time, or too large.";
     EventsLost = "dockhealth_events_lost_total", "Events of the controller's own that could not be stored.";
     StoreErrors = "dockhealth_store_errors_total", "Writes to the database that failed.";
     Requests = "dockhealth_http_requests_total", "HTTP requests answered.";
@@ -52,11 +59,18 @@ counters! {
 
 /// All counters of this process.
 #[derive(Debug)]
-pub(crate) struct Counters([AtomicU64; Counter::ALL.len()]);
+pub(crate) struct Counters {
+    each: [AtomicU64; Counter::ALL.len()],
+    /// Events stored, by kind; the last are of kinds this version does not know.
+    events: [AtomicU64; EventKind::ALL.len() + 1],
+}
 
 impl Default for Counters {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+        Self {
+            each: std::array::from_fn(|_| AtomicU64::new(0)),
+            events: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
     }
 }
 
@@ -68,11 +82,22 @@ impl Counters {
 
     /// Counts `many`.
     pub(crate) fn add(&self, counter: Counter, many: u64) {
-        self.0[counter as usize].fetch_add(many, Ordering::Relaxed);
+        self.each[counter as usize].fetch_add(many, Ordering::Relaxed);
     }
 
     /// How many there were.
     pub(crate) fn get(&self, counter: Counter) -> u64 {
-        self.0[counter as usize].load(Ordering::Relaxed)
+        self.each[counter as usize].load(Ordering::Relaxed)
+    }
+
+    /// Counts an event that was stored.
+    pub(crate) fn event(&self, kind: EventKind) {
+        self.events[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many events of each kind were stored.
+    pub(crate) fn events(&self) -> impl Iterator<Item = (EventKind, u64)> {
+        let kinds = EventKind::ALL.iter().copied().chain([EventKind::Other]);
+        kinds.map(|kind| (kind, self.events[kind as usize].load(Ordering::Relaxed)))
     }
 }

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, watch};
 
 use super::counters::{Counter, Counters};
+use super::writes::Writes;
 use crate::bus::{OutboxAck, OutboxBatch, PROTOCOL_VERSION};
-use crate::model::{EventDraft, HostName, Timestamp};
+use crate::model::{Event, EventDraft, HostName, Timestamp};
 use crate::store::{ControllerDb, StoreError};
 
 /// How long what was found of the store holds for those who ask whether it is writable.
@@ -20,8 +21,7 @@ pub(crate) struct History {
     counters: Arc<Counters>,
     /// Counts stored batches: followers read the store from their own cursor when it changes.
     grew: Arc<watch::Sender<u64>>,
-    /// Why the last write failed; `None` when it did not.
-    fault: Arc<watch::Sender<Option<String>>>,
+    writes: Writes,
     /// When a write was last tried for its own sake, and whether it worked.
     probed: Arc<Mutex<Option<(Instant, bool)>>>,
     /// The name that events about no host in particular carry.
@@ -30,8 +30,8 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn new(db: ControllerDb, counters: Arc<Counters>, home: HostName) -> Self {
-        let (grew, fault) = (watch::Sender::new(0), watch::Sender::new(None));
-        Self { db, counters, grew: Arc::new(grew), fault: Arc::new(fault), probed: Arc::default(), home }
+        let writes = Writes::new("the store", counters.clone());
+        Self { db, counters, grew: Arc::new(watch::Sender::new(0)), writes, probed: Arc::default(), home }
     }
 
     /// Changes whenever events were stored.
@@ -57,7 +57,7 @@ impl History {
 
     /// Why the last write failed; `None` when it did not.
     pub(crate) fn fault(&self) -> Option<String> {
-        self.fault.borrow().clone()
+        self.writes.fault()
     }
 
     /// Stores an event of the controller's own. Where that fails the event is in the log alone, and counted.
@@ -66,7 +66,7 @@ impl History {
         tracing::info!(host = %event.host, kind = %event.kind, "{}", event.reason);
         let stored = self.db.append(vec![event]).await;
         match self.note(stored) {
-            Ok(stored) => self.grown(stored.len()),
+            Ok(stored) => self.grown(&stored),
             Err(_) => self.counters.count(Counter::EventsLost),
         }
     }
@@ -80,32 +80,20 @@ impl History {
         let stored = self.db.ingest(batch, received).await;
         let ingested = self.note(stored)?;
         self.counters.count(Counter::Batches);
-        self.grown(ingested.stored.len());
-        Ok(OutboxAck { v: PROTOCOL_VERSION, seq: ingested.ack })
+        self.grown(&ingested.stored);
+        Ok(OutboxAck { v: PROTOCOL_VERSION, seq: ingested.ack, refused: None })
     }
 
-    /// Notes how a write went: trouble is logged when it begins and when it ends, not each time.
+    /// Notes how a write went.
     pub(crate) fn note<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        let fault = result.as_ref().err().map(ToString::to_string);
-        if result.is_err() {
-            self.counters.count(Counter::StoreErrors);
-        }
-        self.fault.send_if_modified(|known| {
-            match (&known, &fault) {
-                (None, Some(why)) => tracing::error!("the store cannot be written: {why}"),
-                (Some(_), None) => tracing::info!("the store can be written again"),
-                _ => {}
-            }
-            let changed = *known != fault;
-            *known = fault;
-            changed
-        });
-        result
+        self.writes.note(result)
     }
 
-    fn grown(&self, by: usize) {
-        if by > 0 {
-            self.counters.add(Counter::Events, by as u64);
+    fn grown(&self, by: &[Event]) {
+        for event in by {
+            self.counters.event(event.kind);
+        }
+        if !by.is_empty() {
             self.grew.send_modify(|batches| *batches += 1);
         }
     }

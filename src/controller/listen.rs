@@ -11,10 +11,15 @@ use crate::bus::{Bus, Incoming, Subject};
 /// The pause before subscribing anew after it failed.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The messages on `subject`, over failures to subscribe and ends of the subscription; never ends.
-pub(crate) fn listen(bus: Arc<dyn Bus>, subject: Subject) -> impl Stream<Item = Incoming> + Send {
+/// The messages on `subject`, shared with others of `group` where there is one, over failures to subscribe and ends of the
+/// subscription; never ends.
+pub(crate) fn listen(
+    bus: Arc<dyn Bus>,
+    subject: Subject,
+    group: Option<&'static str>,
+) -> impl Stream<Item = Incoming> + Send {
     let start: Option<BoxStream<'static, Incoming>> = None;
-    stream::unfold((bus, subject, start), |(bus, subject, mut open)| async move {
+    stream::unfold((bus, subject, start), move |(bus, subject, mut open)| async move {
         loop {
             if let Some(messages) = &mut open {
                 if let Some(message) = messages.next().await {
@@ -23,7 +28,11 @@ pub(crate) fn listen(bus: Arc<dyn Bus>, subject: Subject) -> impl Stream<Item = 
                 tracing::debug!(%subject, "the subscription ended");
                 tokio::time::sleep(AGAIN).await;
             }
-            open = match bus.subscribe(&subject).await {
+            let subscribed = match group {
+                Some(group) => bus.subscribe_shared(&subject, group).await,
+                None => bus.subscribe(&subject).await,
+            };
+            open = match subscribed {
                 Ok(messages) => Some(messages),
                 Err(error) => {
                     tracing::debug!(%subject, %error, "cannot subscribe yet");

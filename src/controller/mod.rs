@@ -12,6 +12,9 @@ mod history;
 mod http;
 mod ingest;
 mod listen;
+mod placement;
+mod ticks;
+mod writes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,14 +27,17 @@ use tokio_util::task::TaskTracker;
 
 use crate::bus::{Bus, DesiredChange};
 use crate::model::Timestamp;
-use crate::store::{ControllerDb, StoreError};
+use crate::store::{ControllerDb, MetricStore, StoreError};
 use clock::Clock;
 use counters::Counters;
 use desired::DesiredParts;
 use fleet::{FleetParts, HostSnapshot};
 use history::History;
+use ingest::IngestParts;
+use ticks::Ticks;
+use writes::Writes;
 
-pub use config::{Agents, ControllerConfig, FirstThreshold, InsecureHttp, InsecureListen};
+pub use config::{Agents, ControllerConfig, FirstThreshold, InsecureHttp, InsecureListen, Outboxes};
 pub use fleet::Presence;
 pub use http::{
     Accepted, Agent, Container, ContainerDetails, DesiredNotice, FreezeEntry, Host, HostContainers,
@@ -41,6 +47,9 @@ pub use http::{
 
 /// How many updates the slowest follower of the stream may be behind before it misses some.
 const UPDATES: usize = 1024;
+
+/// The queue group of controllers that share the metrics of the outboxes.
+const OUTBOX_GROUP: &str = "controllers";
 
 /// How often old history is forgotten.
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
@@ -93,6 +102,7 @@ impl Controller {
         config: ControllerConfig,
         bus: Arc<dyn Bus>,
         db: ControllerDb,
+        metrics: Arc<dyn MetricStore>,
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> Result<Self, StartError> {
@@ -105,7 +115,7 @@ impl Controller {
         http::first_token(&db, &token).await?;
 
         let (clock, counters) = (Clock::start(), Arc::new(Counters::default()));
-        let updates = broadcast::Sender::new(UPDATES);
+        let (updates, ticks) = (broadcast::Sender::new(UPDATES), Ticks::default());
         let own_agent = (config.agents == Agents::Within).then(|| config.name.clone());
         let history = History::new(db.clone(), counters.clone(), config.name);
         let parts = FleetParts {
@@ -114,6 +124,7 @@ impl Controller {
             history: history.clone(),
             counters: counters.clone(),
             updates: updates.clone(),
+            ticks: ticks.clone(),
             clock,
             known: fleet::known_hosts(&db).await?,
             own_agent,
@@ -131,13 +142,30 @@ impl Controller {
             first_threshold: config.first_threshold,
         };
         let (desired, desired_task) = desired::desired(parts, shutdown.clone());
-        let ingest = ingest::ingest(bus.clone(), history.clone(), counters.clone(), shutdown.clone());
+        let metric_writes = Writes::new("the store of metrics", counters.clone());
+        let parts = IngestParts {
+            bus: bus.clone(),
+            group: (config.outboxes == Outboxes::Shared).then_some(OUTBOX_GROUP),
+            history: history.clone(),
+            metrics: metrics.clone(),
+            ticks: ticks.clone(),
+            writes: metric_writes.clone(),
+            counters: counters.clone(),
+        };
+        let upkeep = {
+            let (metrics, shutdown) = (metrics.clone(), shutdown.clone());
+            async move { metrics.maintain(shutdown).await }
+        };
+        let ingest = ingest::ingest(parts, shutdown.clone());
         let api = Arc::new(http::Api {
             bus,
             db: db.clone(),
             fleet,
             desired,
             history,
+            metrics,
+            metric_writes,
+            ticks,
             counters,
             updates,
             clock,
@@ -152,6 +180,7 @@ impl Controller {
         tasks.spawn(fleet_task);
         tasks.spawn(desired_task);
         tasks.spawn(ingest);
+        tasks.spawn(upkeep);
         tasks.spawn(prune(db, shutdown));
         tasks.spawn(http::serve(gate, api));
         tasks.close();

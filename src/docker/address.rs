@@ -47,6 +47,18 @@ impl EngineAddress {
         }
     }
 
+    /// Whether it listens on this machine, as far as its address tells.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp(authority) => {
+                let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host);
+                let host = host.trim_matches(['[', ']']);
+                host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            }
+        }
+    }
+
     fn resolve(text: &str, tls: bool) -> Result<Self, AddressError> {
         match text.parse()? {
             Self::Tcp(_) if tls => Err(unsupported(

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{ContainerAction, EngineError, EngineEvent, EngineInfo};
+use super::{ContainerAction, EngineError, EngineEvent, EngineInfo, EngineMachine};
 use crate::model::{
     ContainerFacts, ContainerId, ContainerName, EngineId, Healthcheck, HealthcheckStatus, Namespace,
-    NetworkAttachment, RestartPolicy, RunState, Timestamp,
+    NetworkAttachment, RestartPolicy, RunState, Timestamp, clean,
 };
 
 /// The time Go writes for "never".
@@ -18,10 +18,19 @@ const ZERO_TIME_MILLIS: i64 = -62_135_596_800_000;
 /// What the engine answers to `/info`.
 pub(super) fn info(json: &Value) -> Result<EngineInfo, EngineError> {
     let id = text(json, "/ID").ok_or_else(|| malformed("info without ID"))?;
+    let word = |pointer| text(json, pointer).map(|text| clean(text, 120)).filter(|text| !text.is_empty());
+    let number = |pointer| json.pointer(pointer).and_then(Value::as_u64).filter(|number| *number > 0);
     Ok(EngineInfo {
         id: EngineId::new(id).map_err(malformed)?,
         name: text(json, "/Name").unwrap_or_default().to_owned(),
         version: text(json, "/ServerVersion").unwrap_or_default().to_owned(),
+        machine: EngineMachine {
+            os: word("/OperatingSystem"),
+            kernel: word("/KernelVersion"),
+            architecture: word("/Architecture"),
+            cores: number("/NCPU").and_then(|cores| u32::try_from(cores).ok()),
+            memory_bytes: number("/MemTotal"),
+        },
     })
 }
 

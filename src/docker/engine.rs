@@ -30,6 +30,8 @@ use crate::model::{ContainerFacts, ContainerId, ContainerName, Timestamp, clean}
 const READ: Duration = Duration::from_secs(10);
 /// For a whole list, however many containers do not answer.
 const LIST: Duration = Duration::from_mins(1);
+/// For adding up what a container wrote.
+const SIZES: Duration = Duration::from_mins(1);
 /// For starting, creating, connecting and removing; also on top of a container's own time to stop.
 const CHANGE: Duration = Duration::from_mins(1);
 /// For an image, which is unpacked on the way.
@@ -84,6 +86,15 @@ impl Engine {
     /// One sample of the container's counters, without the second one that percentages would take a second for.
     pub async fn stats(&self, id: &str) -> Result<Value, EngineError> {
         self.read(&format!("/containers/{}/stats?stream=false&one-shot=true", encode(id))).await
+    }
+
+    /// What the container has written into its own layer, and that with its image, bytes. The engine adds up files for
+    /// it, which takes long when there are many.
+    pub async fn sizes(&self, id: &str) -> Result<(Option<u64>, Option<u64>), EngineError> {
+        let target = format!("/containers/{}/json?size=true", encode(id));
+        let answer = raw::json(&self.address, Ask::get(target, SIZES)).await?;
+        let bytes = |pointer| answer.pointer(pointer).and_then(Value::as_u64);
+        Ok((bytes("/SizeRw"), bytes("/SizeRootFs")))
     }
 
     /// Runs a command in a running container and does not wait for it.

@@ -54,6 +54,23 @@ pub struct EngineInfo {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// The machine it runs on.
+    pub machine: EngineMachine,
+}
+
+/// An engine's machine, as it tells of it; `None` is what it does not say.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EngineMachine {
+    /// The operating system's name.
+    pub os: Option<String>,
+    /// The kernel's release.
+    pub kernel: Option<String>,
+    /// The processor architecture.
+    pub architecture: Option<String>,
+    /// CPU cores.
+    pub cores: Option<u32>,
+    /// Memory, bytes.
+    pub memory_bytes: Option<u64>,
 }
 
 /// What happened to a container, as far as decisions care.

@@ -1,19 +1,19 @@
 //! A container's cgroup: where it is, and what its files say. Version 1 and 2, under either of the engine's drivers.
 //!
-//! The formats are those of the kernel's `admin-guide/cgroup-v1/{cpuacct,memory}.rst` and `cgroup-v2.rst`. Files are
-//! held open between samples: a read then costs no path lookup, and one of a cgroup that is gone fails.
+//! Files are held open between samples: a read then costs no path lookup, and one of a cgroup that is gone fails.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use super::usage::MemoryReading;
+use super::held::Scratch;
+use super::reading::{CpuReading, MemoryReading, Pressure, Reading, Throttle};
+use super::text::{self, Block, Device, Limit};
 use crate::model::ContainerId;
 
-/// Bytes read of a file; the longest, `memory.stat`, has some 2,000.
-const LONGEST_FILE: usize = 16 << 10;
+/// Files that one container's cgroup takes at most.
+pub(super) const FILES: u64 = 12;
 
 /// The host's cgroup tree.
 #[derive(Debug, Clone)]
@@ -27,21 +27,46 @@ pub(super) struct CgroupTree {
 /// How the tree is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Layout {
-    /// Version 1: the folders of the two controllers.
-    V1 { cpuacct: PathBuf, memory: PathBuf },
+    /// Version 1: the folders of the controllers.
+    V1(Mounts),
     /// Version 2: one folder.
-    V2 { unified: PathBuf },
+    V2(PathBuf),
 }
 
-/// The open files of one container's cgroup.
+/// The folders of version 1's controllers; two of them may be in one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Mounts {
+    cpuacct: PathBuf,
+    memory: PathBuf,
+    cpu: Option<PathBuf>,
+    blkio: Option<PathBuf>,
+    pids: Option<PathBuf>,
+}
+
+/// The open files of one container's cgroup; `None` is what this kernel lacks.
 #[derive(Debug)]
 pub(super) struct CgroupFiles {
     version: Version,
-    cpu: File,
-    memory_charged: File,
-    memory_stat: File,
-    memory_limit: File,
+    cpu_used: Option<File>,
+    memory_charged: Option<File>,
+    memory_stat: Option<File>,
+    memory_limit: Option<File>,
+    /// Version 2 only: version 1 has it in `memory.stat`.
+    memory_swap: Option<File>,
+    memory_events: Option<File>,
+    /// Version 2's throttling is in the file of what was used.
+    cpu_throttled: Option<File>,
+    cpu_quota: Option<File>,
+    cpu_period: Option<File>,
+    block: Option<File>,
+    /// Version 1 has operations and bytes apart.
+    block_operations: Option<File>,
+    pids: Option<File>,
+    /// CPU, memory and I/O.
+    pressure: [Option<File>; 3],
     host_memory: Option<u64>,
+    /// Whether the first process was seen to be in this cgroup.
+    process_seen: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,16 +81,27 @@ impl CgroupTree {
         let mount = root.join("sys/fs/cgroup");
         let first = |names: &[&str]| names.iter().map(|name| mount.join(name)).find(|path| path.is_dir());
         let layout = if mount.join("cgroup.controllers").exists() {
-            Layout::V2 { unified: mount }
+            Layout::V2(mount)
         } else {
-            Layout::V1 {
+            Layout::V1(Mounts {
                 cpuacct: first(&["cpuacct", "cpu,cpuacct", "cpuacct,cpu"])?,
                 memory: first(&["memory"])?,
-            }
+                cpu: first(&["cpu", "cpu,cpuacct", "cpuacct,cpu"]),
+                blkio: first(&["blkio"]),
+                pids: first(&["pids"]),
+            })
         };
         let meminfo = fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
-        let host_memory = keyed(&meminfo, "MemTotal:").and_then(|kib| kib.checked_mul(1024));
-        Some(Self { root: root.to_owned(), layout, host_memory })
+        let [total] = text::keyed(&meminfo, ["MemTotal"]);
+        Some(Self { root: root.to_owned(), layout, host_memory: total.and_then(|kib| kib.checked_mul(1024)) })
+    }
+
+    /// Which version the tree has.
+    pub(super) fn version(&self) -> &'static str {
+        match self.layout {
+            Layout::V1(_) => "v1",
+            Layout::V2(_) => "v2",
+        }
     }
 
     /// Opens the files of a running container's cgroup. It is found by its first process, which holds for nested
@@ -84,100 +120,189 @@ impl CgroupTree {
             let mut folders = candidates(controller).map(|path| mount.join(path));
             folders.find(|folder| folder.is_dir()).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
         };
-        match &self.layout {
-            Layout::V1 { cpuacct, memory } => {
-                let (cpuacct, memory) = (find(cpuacct, "cpuacct")?, find(memory, "memory")?);
-                Ok(CgroupFiles {
-                    version: Version::V1,
-                    cpu: File::open(cpuacct.join("cpuacct.usage"))?,
-                    memory_charged: File::open(memory.join("memory.usage_in_bytes"))?,
-                    memory_stat: File::open(memory.join("memory.stat"))?,
-                    memory_limit: File::open(memory.join("memory.limit_in_bytes"))?,
-                    host_memory: self.host_memory,
-                })
-            }
-            Layout::V2 { unified } => {
-                let folder = find(unified, "")?;
-                Ok(CgroupFiles {
-                    version: Version::V2,
-                    cpu: File::open(folder.join("cpu.stat"))?,
-                    memory_charged: File::open(folder.join("memory.current"))?,
-                    memory_stat: File::open(folder.join("memory.stat"))?,
-                    memory_limit: File::open(folder.join("memory.max"))?,
-                    host_memory: self.host_memory,
-                })
-            }
+        let files = match &self.layout {
+            Layout::V1(mounts) => self.open_v1(mounts, find)?,
+            Layout::V2(unified) => self.open_v2(&find(unified, "")?),
+        };
+        // Paths that leave our own cgroup namespace end with the id all the same.
+        let process_seen = of_process.as_deref().is_some_and(|text| text.contains(id.as_str()));
+        Ok(CgroupFiles { process_seen, ..files })
+    }
+
+    fn open_v1(
+        &self,
+        mounts: &Mounts,
+        find: impl Fn(&Path, &'static str) -> io::Result<PathBuf>,
+    ) -> io::Result<CgroupFiles> {
+        let cpuacct = Some(find(&mounts.cpuacct, "cpuacct")?);
+        let memory = Some(find(&mounts.memory, "memory")?);
+        let other = |mount: &Option<PathBuf>, controller| find(mount.as_deref()?, controller).ok();
+        let (cpu, blkio) = (other(&mounts.cpu, "cpu"), other(&mounts.blkio, "blkio"));
+        let file = |folder: &Option<PathBuf>, name: &str| File::open(folder.as_ref()?.join(name)).ok();
+        // The recursive ones, of Linux 4.13 and later, count what nested cgroups did too.
+        let block = |name: &str| {
+            let recursive = file(&blkio, &format!("blkio.throttle.{name}_recursive"));
+            recursive.or_else(|| file(&blkio, &format!("blkio.throttle.{name}")))
+        };
+        Ok(CgroupFiles {
+            version: Version::V1,
+            cpu_used: file(&cpuacct, "cpuacct.usage"),
+            memory_charged: file(&memory, "memory.usage_in_bytes"),
+            memory_stat: file(&memory, "memory.stat"),
+            memory_limit: file(&memory, "memory.limit_in_bytes"),
+            memory_swap: None,
+            memory_events: file(&memory, "memory.oom_control"),
+            cpu_throttled: file(&cpu, "cpu.stat"),
+            cpu_quota: file(&cpu, "cpu.cfs_quota_us"),
+            cpu_period: file(&cpu, "cpu.cfs_period_us"),
+            block: block("io_service_bytes"),
+            block_operations: block("io_serviced"),
+            pids: file(&other(&mounts.pids, "pids"), "pids.current"),
+            pressure: [None, None, None],
+            host_memory: self.host_memory,
+            process_seen: false,
+        })
+    }
+
+    fn open_v2(&self, folder: &Path) -> CgroupFiles {
+        let file = |name: &str| File::open(folder.join(name)).ok();
+        CgroupFiles {
+            version: Version::V2,
+            cpu_used: file("cpu.stat"),
+            memory_charged: file("memory.current"),
+            memory_stat: file("memory.stat"),
+            memory_limit: file("memory.max"),
+            memory_swap: file("memory.swap.current"),
+            memory_events: file("memory.events"),
+            cpu_throttled: None,
+            cpu_quota: file("cpu.max"),
+            cpu_period: None,
+            block: file("io.stat"),
+            block_operations: None,
+            pids: file("pids.current"),
+            pressure: [file("cpu.pressure"), file("memory.pressure"), file("io.pressure")],
+            host_memory: self.host_memory,
+            process_seen: false,
         }
     }
 }
 
 impl CgroupFiles {
-    /// The CPU time used so far; an error when the cgroup is gone.
-    pub(super) fn cpu_used(&self) -> io::Result<Option<Duration>> {
-        let text = read(&self.cpu)?;
-        Ok(match self.version {
-            Version::V1 => text.trim().parse().ok().map(Duration::from_nanos),
-            Version::V2 => keyed(&text, "usage_usec").map(Duration::from_micros),
-        })
+    /// Whether the process they were opened for is the container's: its id may be another's by now, or be that of another
+    /// process in the process namespace that we see.
+    pub(super) fn process_is_its(&self) -> bool {
+        self.process_seen
     }
 
-    /// The memory held; an error when the cgroup is gone.
-    pub(super) fn memory(&self) -> io::Result<MemoryReading> {
-        let inactive_key = match self.version {
-            Version::V1 => "total_inactive_file",
-            Version::V2 => "inactive_file",
+    /// What they say, all but the traffic; an error when the cgroup is gone, or tells nothing at all. `clock` shows the
+    /// time, `counts` says of which disks the figures are summed up.
+    pub(super) fn read(
+        &self,
+        scratch: &mut Scratch,
+        clock: impl Fn() -> Duration,
+        counts: impl FnMut(Device) -> bool,
+    ) -> io::Result<Reading> {
+        let mut reading = Reading { at: clock(), ..Reading::default() };
+        let Some(cpu) = &self.cpu_used else {
+            let charged = self.memory_charged.as_ref().ok_or(io::ErrorKind::NotFound)?;
+            scratch.piece(charged)?;
+            self.read_rest(scratch, counts, &mut reading);
+            return Ok(reading);
         };
-        let charged = read(&self.memory_charged)?.trim().parse().ok();
-        let inactive = keyed(&read(&self.memory_stat)?, inactive_key);
-        let limit = parse_limit(&read(&self.memory_limit)?);
-        Ok(MemoryReading {
+        let text = scratch.piece(cpu)?;
+        reading.at = clock();
+        let used = match self.version {
+            Version::V1 => text::number(text).map(Duration::from_nanos),
+            Version::V2 => {
+                let [used, periods, throttled, held] =
+                    text::keyed(text, ["usage_usec", "nr_periods", "nr_throttled", "throttled_usec"]);
+                reading.throttle = throttle(periods, throttled, held.map(Duration::from_micros));
+                used.map(Duration::from_micros)
+            }
+        };
+        reading.cpu = used.map(|used| CpuReading { used, clock: reading.at, cores: 1 });
+        self.read_rest(scratch, counts, &mut reading);
+        Ok(reading)
+    }
+
+    fn read_rest(&self, scratch: &mut Scratch, counts: impl FnMut(Device) -> bool, reading: &mut Reading) {
+        let mut of =
+            |file: &Option<File>| file.as_ref().and_then(|file| text::number(scratch.piece(file).ok()?));
+        let (charged, swap) = (of(&self.memory_charged), of(&self.memory_swap));
+        reading.pids = of(&self.pids);
+        reading.memory = self.memory(scratch, charged, swap);
+        let events = self.memory_events.as_ref().and_then(|file| scratch.piece(file).ok());
+        [reading.oom_kills] = events.map_or([None], |events| text::keyed(events, ["oom_kill"]));
+        reading.block = self.block(scratch, counts);
+        reading.cpu_limit = match self.cpu_limit(scratch) {
+            Some(Limit::At(cores)) => Some(cores),
+            _ => None,
+        };
+        if let Some(file) = &self.cpu_throttled
+            && let Ok(text) = scratch.piece(file)
+        {
+            let [periods, throttled, held] =
+                text::keyed(text, ["nr_periods", "nr_throttled", "throttled_time"]);
+            reading.throttle = throttle(periods, throttled, held.map(Duration::from_nanos));
+        }
+        // The counters stand still without a limit, and say nothing.
+        reading.throttle = reading.throttle.filter(|_| reading.cpu_limit.is_some());
+        let [cpu, memory, io] =
+            [0, 1, 2].map(|at| text::pressure(scratch.piece(self.pressure[at].as_ref()?).ok()?));
+        reading.pressure = Pressure { cpu, memory, io };
+    }
+
+    fn memory(&self, scratch: &mut Scratch, charged: Option<u64>, swap: Option<u64>) -> MemoryReading {
+        let limit = self.memory_limit.as_ref().and_then(|file| text::memory_limit(scratch.piece(file).ok()?));
+        let stat = self.memory_stat.as_ref().and_then(|file| scratch.piece(file).ok()).unwrap_or_default();
+        let (inactive, cache, swap) = match self.version {
+            Version::V1 => {
+                let [inactive, cache, swap] =
+                    text::keyed(stat, ["total_inactive_file", "total_cache", "total_swap"]);
+                (inactive, cache, swap)
+            }
+            Version::V2 => {
+                let [inactive, cache] = text::keyed(stat, ["inactive_file", "file"]);
+                (inactive, cache, swap)
+            }
+        };
+        MemoryReading {
             used: charged.zip(inactive).map(|(charged, inactive)| MemoryReading::used(charged, inactive)),
             limit: match (limit, self.host_memory) {
-                (Some(Limit::Bytes(limit)), Some(host)) => Some(limit.min(host)),
-                (Some(Limit::Bytes(limit)), None) if limit < UNLIMITED_V1 => Some(limit),
-                (Some(_), host) => host,
+                (Some(Limit::At(limit)), host) => Some(host.map_or(limit, |host| limit.min(host))),
+                (Some(Limit::None), host) => host,
                 (None, _) => None,
             },
-        })
-    }
-}
-
-/// Version 1 writes "no limit" as the largest number of whole pages; anything so large is meant.
-const UNLIMITED_V1: u64 = 1 << 62;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Limit {
-    Bytes(u64),
-    None,
-}
-
-fn parse_limit(text: &str) -> Option<Limit> {
-    match text.trim() {
-        "max" => Some(Limit::None),
-        number => number.parse().ok().map(Limit::Bytes),
-    }
-}
-
-/// The whole file from its start, as it is now.
-fn read(file: &File) -> io::Result<String> {
-    let mut bytes = vec![0; LONGEST_FILE];
-    let mut len = 0;
-    while len < bytes.len() {
-        match file.read_at(&mut bytes[len..], len as u64)? {
-            0 => break,
-            more => len += more,
+            cache,
+            swap,
         }
     }
-    bytes.truncate(len);
-    String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
+
+    fn cpu_limit(&self, scratch: &mut Scratch) -> Option<Limit<f64>> {
+        let quota = scratch.piece(self.cpu_quota.as_ref()?).ok()?;
+        let Some(period) = &self.cpu_period else { return text::cpu_max(quota) };
+        // Both are needed at once, and the first is short.
+        let mut kept = [0_u8; 24];
+        let quota = quota.trim();
+        let kept = kept.get_mut(..quota.len())?;
+        kept.copy_from_slice(quota.as_bytes());
+        text::cpu_quota(std::str::from_utf8(kept).ok()?, scratch.piece(period).ok()?)
+    }
+
+    fn block(&self, scratch: &mut Scratch, mut counts: impl FnMut(Device) -> bool) -> Option<Block> {
+        let text = scratch.piece(self.block.as_ref()?).ok()?;
+        if self.version == Version::V2 {
+            return text::block_v2(text, counts);
+        }
+        let (read_bytes, written_bytes) = text::block_v1(text, &mut counts)?;
+        let text = scratch.piece(self.block_operations.as_ref()?).ok()?;
+        let (reads, writes) = text::block_v1(text, counts)?;
+        Some(Block { read_bytes, written_bytes, reads, writes })
+    }
 }
 
-/// The number that follows `key` at the start of a line.
-fn keyed(text: &str, key: &str) -> Option<u64> {
-    text.lines().find_map(|line| {
-        let mut words = line.split_ascii_whitespace();
-        (words.next()? == key).then(|| words.next()?.parse().ok())?
-    })
+fn throttle(periods: Option<u64>, throttled: Option<u64>, held: Option<Duration>) -> Option<Throttle> {
+    Some(Throttle { periods: periods?, throttled: throttled?, held: held? })
 }
 
 /// The path a process's `/proc/PID/cgroup` gives for `controller` (version 2: the empty one), relative to the mount,

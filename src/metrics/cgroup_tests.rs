@@ -2,8 +2,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::metrics::fixtures::{ID, recorded};
 
-const ID: &str = "b416e74e728f259a203d61c07746979ac14a9db1aeb97dc4440cefc5fcd570e7";
 /// As recorded on Linux 6.18, shortened, with some page cache put in.
 const STAT_V1: &str = "cache 8192\ninactive_file 1\nhierarchical_memory_limit 9223372036854771712\n\
                        total_cache 8192\ntotal_inactive_file 4096\ntotal_active_file 0\n";
@@ -55,6 +55,10 @@ fn open(files: &[(String, &str)], pid: Option<u32>) -> io::Result<(TempDir, Cgro
     Ok((root, files))
 }
 
+fn read(files: &CgroupFiles) -> io::Result<Reading> {
+    files.read(&mut Scratch::new(), || Duration::from_secs(5), |_| true)
+}
+
 const HOST_MEMORY: u64 = 24_684_084 * 1024;
 
 #[test]
@@ -68,9 +72,10 @@ fn both_versions_under_both_drivers_are_read() {
     ];
     for tree in trees {
         let (_root, files) = open(&tree, None).unwrap();
-        assert_eq!(files.cpu_used().unwrap().unwrap().as_micros(), 21_700);
-        let expected = MemoryReading { used: Some(622_592 - 4096), limit: Some(HOST_MEMORY) };
-        assert_eq!(files.memory().unwrap(), expected);
+        let reading = read(&files).unwrap();
+        assert_eq!(reading.cpu.unwrap().used.as_micros(), 21_700);
+        assert_eq!(reading.memory.used, Some(622_592 - 4096));
+        assert_eq!((reading.memory.limit, reading.memory.cache), (Some(HOST_MEMORY), Some(8192)));
     }
 }
 
@@ -82,14 +87,14 @@ fn the_first_process_leads_to_nested_engines_and_other_parents() {
     let lines = format!("9:name=systemd:/elsewhere\n4:memory:/{nested}\n2:cpuacct,cpu:/{nested}\n0::/\n");
     tree.push(("proc/77/cgroup".to_owned(), &lines));
     let (_root, files) = open(&tree, Some(77)).unwrap();
-    assert_eq!(files.memory().unwrap().limit, Some(67_108_864));
+    assert_eq!(read(&files).unwrap().memory.limit, Some(67_108_864));
 
     let sliced = format!("my.slice/docker-{ID}.scope");
     let mut tree = v2(&sliced, "67108864\n");
     let lines = format!("0::/{sliced}\n");
     tree.push(("proc/77/cgroup".to_owned(), &lines));
     let (_root, files) = open(&tree, Some(77)).unwrap();
-    assert_eq!(files.memory().unwrap().limit, Some(67_108_864));
+    assert_eq!(read(&files).unwrap().memory.limit, Some(67_108_864));
 }
 
 #[test]
@@ -109,8 +114,8 @@ fn what_cannot_be_read_is_unknown_and_never_zero() {
     tree.push((format!("sys/fs/cgroup/{path}/cpu.stat"), "user_usec 5\n"));
     tree.push((format!("sys/fs/cgroup/{path}/memory.stat"), "anon 5\n"));
     let (_root, files) = open(&tree, None).unwrap();
-    assert_eq!(files.cpu_used().unwrap(), None);
-    assert_eq!(files.memory().unwrap(), MemoryReading::UNKNOWN);
+    let reading = read(&files).unwrap();
+    assert_eq!(reading, Reading { at: Duration::from_secs(5), ..Reading::default() });
     assert!(CgroupTree::find(host(&[]).path()).is_none());
 }
 
@@ -118,20 +123,83 @@ fn what_cannot_be_read_is_unknown_and_never_zero() {
 fn held_files_show_new_values() {
     let path = format!("docker/{ID}");
     let (root, files) = open(&v2(&path, "max\n"), None).unwrap();
-    assert!(files.cpu_used().unwrap().is_some());
+    assert!(read(&files).unwrap().cpu.is_some());
     fs::write(root.path().join(format!("sys/fs/cgroup/{path}/cpu.stat")), "usage_usec 99\n").unwrap();
-    assert_eq!(files.cpu_used().unwrap(), Some(Duration::from_micros(99)));
+    assert_eq!(read(&files).unwrap().cpu.unwrap().used, Duration::from_micros(99));
+}
+
+#[test]
+fn a_container_with_limits_is_read_from_v1() {
+    let root = recorded("v1");
+    let files = CgroupTree::find(root.path()).unwrap().open(&id(), Some(4242)).unwrap();
+    let mut disks = Vec::new();
+    let reading = files.read(
+        &mut Scratch::new(),
+        || Duration::from_secs(5),
+        |disk| {
+            disks.push(disk);
+            true
+        },
+    );
+    let expected = Reading {
+        at: Duration::from_secs(5),
+        cpu: Some(CpuReading {
+            used: Duration::from_nanos(1_674_093_451),
+            clock: Duration::from_secs(5),
+            cores: 1,
+        }),
+        cpu_limit: Some(0.33),
+        throttle: Some(Throttle { periods: 52, throttled: 50, held: Duration::from_nanos(3_348_915_123) }),
+        memory: MemoryReading {
+            used: Some(43_356_160 - 18_882_560),
+            limit: Some(104_857_600),
+            cache: Some(41_979_904),
+            swap: Some(0),
+        },
+        oom_kills: Some(1),
+        block: Some(Block { read_bytes: 1_056_768, written_bytes: 20_971_520, reads: 12, writes: 20 }),
+        pids: Some(3),
+        ..Reading::default()
+    };
+    assert_eq!(reading.unwrap(), expected);
+    assert_eq!(disks.iter().filter(|disk| **disk == (254, 0)).count(), disks.len());
+}
+
+#[test]
+fn a_container_with_limits_is_read_from_v2_with_its_pressure() {
+    let root = recorded("v2");
+    let files = CgroupTree::find(root.path()).unwrap().open(&id(), Some(4242)).unwrap();
+    let expected = Reading {
+        at: Duration::from_secs(5),
+        cpu: Some(CpuReading {
+            used: Duration::from_micros(2_093_451),
+            clock: Duration::from_secs(5),
+            cores: 1,
+        }),
+        cpu_limit: Some(0.5),
+        throttle: Some(Throttle { periods: 42, throttled: 40, held: Duration::from_micros(1_948_915) }),
+        memory: MemoryReading {
+            used: Some(43_356_160 - 18_882_560),
+            limit: Some(104_857_600),
+            cache: Some(41_979_904),
+            swap: Some(4096),
+        },
+        oom_kills: Some(2),
+        block: Some(Block { read_bytes: 1_056_768, written_bytes: 20_971_520, reads: 12, writes: 20 }),
+        pids: Some(3),
+        pressure: Pressure {
+            cpu: Some(Duration::from_micros(1_987_654)),
+            memory: Some(Duration::from_micros(321)),
+            io: Some(Duration::from_micros(45_678)),
+        },
+        ..Reading::default()
+    };
+    assert_eq!(read(&files).unwrap(), expected);
 }
 
 proptest! {
     #[test]
     fn no_text_makes_a_parser_panic(text in "\\PC{0,40}[\n: ]{0,3}\\PC{0,40}") {
-        let _ = (keyed(&text, "usage_usec"), parse_limit(&text), path_of(&text, "memory", &id()));
-    }
-
-    #[test]
-    fn a_key_is_a_whole_word(value in any::<u64>()) {
-        let text = format!("total_inactive_file_x 1\nx total_inactive_file 2\ntotal_inactive_file {value}\n");
-        prop_assert_eq!(keyed(&text, "total_inactive_file"), Some(value));
+        let _ = path_of(&text, "memory", &id());
     }
 }

@@ -1,18 +1,43 @@
-//! What containers use of their host: read from cgroup files, from the engine where those cannot be read.
+//! What containers and their host use: read from the kernel's files, from the engine where those cannot be read.
+//!
+//! ```text
+//!  /sys/fs/cgroup, /proc/PID/net/dev ──► files ─┐ readings
+//!  the engine's statistics ───────────► api ────┼──► meter ──► values ──┐
+//!  /proc, /sys, statvfs ──────────────► host ───┴───────────────────────┴──► sensors: one tick
+//! ```
+//!
+//! `text`, `reading` and `meter` are pure. A counter that was reset gives no sample, and what cannot be read is absent.
 
 mod api;
 mod cgroup;
+mod files;
+#[cfg(test)]
+mod fixtures;
 mod format;
+mod held;
+mod host;
+mod identity;
+mod meter;
+mod reading;
 mod sampler;
+mod sensors;
+mod sizes;
+mod subject;
+mod text;
 mod usage;
 
 use async_trait::async_trait;
 
-use crate::docker::EngineError;
+use crate::docker::{Engine, EngineError};
 use crate::model::ContainerId;
 
 pub use format::{ParseUsageFormatError, UsageFormat, render};
+pub use held::raise_file_limit;
+pub use identity::{host_identity, is_inner};
 pub use sampler::UsageSampler;
+pub use sensors::{Machine, Sensors};
+pub use sizes::{SIZES_EVERY, SizeBook, Sizes};
+pub use subject::{NetworkUse, Subject};
 pub use usage::ContainerUsage;
 
 /// The engine's own statistics: the fallback where cgroup files cannot be read.
@@ -20,4 +45,26 @@ pub use usage::ContainerUsage;
 pub trait StatsSource: Send + Sync + 'static {
     /// The engine's answer to `GET /containers/{id}/stats?stream=false&one-shot=true`, as it is.
     async fn stats(&self, id: &ContainerId) -> Result<serde_json::Value, EngineError>;
+}
+
+/// The sizes of containers, which only the engine knows. It adds up files for that, so it is asked seldom.
+#[async_trait]
+pub trait SizeSource: Send + Sync + 'static {
+    /// The sizes of one container.
+    async fn sizes(&self, id: &ContainerId) -> Result<Sizes, EngineError>;
+}
+
+#[async_trait]
+impl StatsSource for Engine {
+    async fn stats(&self, id: &ContainerId) -> Result<serde_json::Value, EngineError> {
+        Engine::stats(self, id.as_str()).await
+    }
+}
+
+#[async_trait]
+impl SizeSource for Engine {
+    async fn sizes(&self, id: &ContainerId) -> Result<Sizes, EngineError> {
+        let (writable, all) = Engine::sizes(self, id.as_str()).await?;
+        Ok(Sizes { image: all.zip(writable).and_then(|(all, own)| all.checked_sub(own)), writable })
+    }
 }

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::fs;
 
 use async_trait::async_trait;
@@ -7,32 +6,11 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::docker::EngineError;
-use crate::model::{ContainerName, Namespace, RestartPolicy};
+use crate::metrics::fixtures::facts as container;
+use crate::model::{ContainerId, RunState};
 
 const READ: &str = "1111111111111111";
 const ASKED: &str = "2222222222222222";
-
-fn container(id: &str, state: RunState) -> ContainerFacts {
-    ContainerFacts {
-        id: ContainerId::new(id).unwrap(),
-        name: ContainerName::new(format!("c{id}")).unwrap(),
-        image: String::new(),
-        state,
-        exit_code: None,
-        oom_killed: false,
-        healthcheck: None,
-        started_at: None,
-        finished_at: None,
-        restart_count: None,
-        restart_policy: RestartPolicy::No,
-        labels: BTreeMap::new(),
-        namespace: Namespace::Own,
-        networks: Vec::new(),
-        published: Vec::new(),
-        pid: Some(77),
-        auto_remove: false,
-    }
-}
 
 /// A version 2 host with the container `READ`, which has used so many microseconds of CPU time.
 fn host() -> TempDir {
@@ -113,13 +91,4 @@ async fn the_engine_is_asked_only_about_what_cannot_be_read() {
         [Some(0.0), Some(50.0), None, None]
     );
     assert!(rows.iter().map(|row| &row.id).eq(containers.iter().map(|c| &c.id)));
-}
-
-#[tokio::test]
-async fn what_is_gone_is_forgotten() {
-    let root = host();
-    let mut sampler = UsageSampler::new(root.path(), None);
-    sampler.sample(&[container(READ, RunState::Running)]).await;
-    sampler.sample(&[]).await;
-    assert!(sampler.known.is_empty());
 }

@@ -176,6 +176,11 @@ impl ContainerFacts {
         self.networks.iter().find(holds).map(|n| n.network.as_str())
     }
 
+    /// Whether `text` is its id or its name.
+    pub fn is_called(&self, text: &str) -> bool {
+        self.id.as_str() == text || self.name.as_str() == text
+    }
+
     /// The compose project it belongs to.
     pub fn project(&self) -> Option<&str> {
         self.labels.get("com.docker.compose.project").map(String::as_str)

@@ -113,6 +113,12 @@ event_kinds! {
     TokenChanged = "token_changed",
     /// Events were dropped because an outbox was full.
     EventsDropped = "events_dropped",
+    /// Metrics are dropped because they wait longer than there is room for; told once until all is delivered.
+    SamplesDropped = "samples_dropped",
+    /// A host's clock and the controller's differ by more than 30 s.
+    ClockSkewed = "clock_skewed",
+    /// They agree again.
+    ClockAgrees = "clock_agrees",
 }
 
 impl std::fmt::Display for EventKind {

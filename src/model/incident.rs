@@ -21,6 +21,8 @@ pub enum IncidentKind {
     Host,
     /// Two agents claim one identity.
     Identity,
+    /// A host's clock is off.
+    Clock,
 }
 
 /// What an event does to incidents.
@@ -57,6 +59,8 @@ impl IncidentMark {
             E::HostLive | E::HostForgotten => Self::Closes(I::Host),
             E::IdentityConflict => Self::Opens(I::Identity),
             E::IdentityResolved => Self::Closes(I::Identity),
+            E::ClockSkewed => Self::Opens(I::Clock),
+            E::ClockAgrees => Self::Closes(I::Clock),
             _ => return None,
         })
     }

@@ -8,8 +8,11 @@ mod desired;
 mod event;
 mod health;
 mod id;
+mod identity;
 mod incident;
 mod loss;
+mod metric;
+mod size;
 mod span;
 mod text;
 mod time;
@@ -26,8 +29,14 @@ pub use health::Health;
 pub use id::{
     ContainerId, ContainerKey, ContainerName, EngineId, HostName, IdError, InstanceId, OperationId,
 };
+pub use identity::{HostIdentity, InterfaceIdentity};
 pub use incident::{Incident, IncidentId, IncidentKind, IncidentMark};
 pub use loss::{LossPercent, PercentError, Threshold};
+pub use metric::{
+    METRICS, Metric, MetricKind, MetricScope, MetricSubject, MetricTick, SeriesName, SeriesNameError, Values,
+    metric,
+};
+pub use size::{SizeError, format_size, parse_size};
 pub use span::{Rate, SpanError, format_span, parse_span};
 pub use text::clean;
 pub use time::{Mono, Now, Timestamp, TimestampError};

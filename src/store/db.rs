@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
-use super::dir::{DirLock, is_full, private_file};
+use super::dir::{DirLock, free_bytes, is_full, private_file};
 use super::error::Fault;
 use crate::model::clean;
 
@@ -61,14 +61,49 @@ impl Db {
         let (jobs, queue) = mpsc::channel(QUEUE);
         thread::Builder::new()
             .name(format!("{}.db", layout.role))
-            .spawn(move || serve(connection, lock, queue))
+            .spawn(move || serve(connection, Some(lock), queue))
             .map_err(|e| StoreError::io(&file, e))?;
         Ok(Self { jobs, file, layout })
+    }
+
+    /// A thread of its own that only reads, so that what is asked of it waits for no write. Where the database could be
+    /// opened only for itself (see [`connect`]), it is this same thread.
+    pub(super) fn reader(&self, name: &str) -> Result<Self, StoreError> {
+        let open = || -> Result<Connection, Fault> {
+            let conn = Connection::open_with_flags(
+                &self.file,
+                OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+            )?;
+            conn.busy_timeout(BUSY_TIMEOUT)?;
+            conn.pragma_update(None, "temp_store", "MEMORY")?;
+            conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+            Ok(conn)
+        };
+        let connection = match open().map_err(|fault| self.error(fault)) {
+            Err(StoreError::Full { .. } | StoreError::Locked { .. }) => return Ok(self.clone()),
+            result => result?,
+        };
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || serve(connection, None, queue))
+            .map_err(|e| StoreError::io(&self.file, e))?;
+        Ok(Self { jobs, file: self.file.clone(), layout: self.layout })
+    }
+
+    /// What stopped a job, as its caller is told.
+    pub(super) fn error(&self, fault: Fault) -> StoreError {
+        StoreError::of(&self.file, self.layout, fault)
     }
 
     /// An error where the disk has no room for more.
     pub(super) fn check_room(&self) -> Result<(), StoreError> {
         if is_full(&self.file) { Err(StoreError::Full { file: self.file.to_path_buf() }) } else { Ok(()) }
+    }
+
+    /// How many bytes are free on its disk; `None` where that cannot be told.
+    pub(super) fn free_bytes(&self) -> Option<u64> {
+        free_bytes(&self.file)
     }
 
     /// Runs `work` on the database's thread, after what was handed over before. Once handed over it runs even if
@@ -82,7 +117,7 @@ impl Db {
         let job = Job::Run(Box::new(move |conn| drop(answer.send(work(conn)))));
         self.jobs.send(job).await.map_err(|_| self.closed())?;
         let result = answered.await.map_err(|_| self.closed())?;
-        result.map_err(|fault| StoreError::of(&self.file, self.layout, fault))
+        result.map_err(|fault| self.error(fault))
     }
 
     /// The same in a transaction: all of it is stored when this returns `Ok`, and nothing otherwise.
@@ -91,11 +126,19 @@ impl Db {
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
     {
+        self.read(move |conn| transact(conn, work)).await
+    }
+
+    /// The same without waiting for the disk: what is stored outlives the process, and power loss only after the next
+    /// [`Self::write`].
+    pub(super) async fn write_unsynced<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, Fault> + Send + 'static,
+    {
         self.read(move |conn| {
-            let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let value = work(&tx)?;
-            tx.commit()?;
-            Ok(value)
+            let unsynced = Unsynced::begin(conn)?;
+            transact(unsynced.0, work)
         })
         .await
     }
@@ -109,12 +152,42 @@ impl Db {
         }
     }
 
-    fn closed(&self) -> StoreError {
+    /// What a caller is told whose job was dropped.
+    pub(super) fn closed(&self) -> StoreError {
         StoreError::Closed { file: self.file.to_path_buf() }
     }
 }
 
-fn serve(mut connection: Connection, lock: DirLock, mut queue: mpsc::Receiver<Job>) {
+fn transact<T>(
+    conn: &mut Connection,
+    work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let value = work(&tx)?;
+    tx.commit()?;
+    Ok(value)
+}
+
+/// A connection whose commits do not wait for the disk, until dropped. Checkpoints do all the same, so that the database
+/// stays in order whatever happens.
+struct Unsynced<'a>(&'a mut Connection);
+
+impl<'a> Unsynced<'a> {
+    fn begin(conn: &'a mut Connection) -> Result<Self, Fault> {
+        conn.pragma_update(None, "synchronous", "NORMAL")?;
+        Ok(Self(conn))
+    }
+}
+
+impl Drop for Unsynced<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.pragma_update(None, "synchronous", "FULL") {
+            tracing::error!(%error, "the database does not wait for the disk any more");
+        }
+    }
+}
+
+fn serve(mut connection: Connection, lock: Option<DirLock>, mut queue: mpsc::Receiver<Job>) {
     let mut closers = Vec::new();
     while let Some(job) = queue.blocking_recv() {
         match job {
@@ -162,11 +235,7 @@ fn connect_with(file: &Path, layout: &Layout, locking_mode: &str) -> Result<Conn
         conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
         conn.pragma_update(None, "synchronous", "FULL")?;
         conn.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES, |row| row.get::<_, i64>(0))?;
-        // A tenth of a second for 100 MB; better told now than in the middle of healing.
-        let check: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        if check != "ok" {
-            return Err(Fault::Damaged(clean(&check, 300)));
-        }
+        check(&conn)?;
         let found = migrate(&mut conn, layout.migrations)?;
         Ok((conn, found))
     };
@@ -176,6 +245,22 @@ fn connect_with(file: &Path, layout: &Layout, locking_mode: &str) -> Result<Conn
         return Err(StoreError::Newer { file: file.to_owned(), found, known });
     }
     Ok(conn)
+}
+
+/// Looks for damage: a tenth of a second for 100 MB; better told now than in the middle of healing. Metrics may be
+/// many times that, and are looked at when they are asked for.
+fn check(conn: &Connection) -> Result<(), Fault> {
+    let mut tables =
+        conn.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB 'metric_*'")?;
+    let tables = tables.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+    for table in tables {
+        let found: String =
+            conn.query_row(&format!("PRAGMA quick_check(\"{table}\")"), [], |row| row.get(0))?;
+        if found != "ok" {
+            return Err(Fault::Damaged(clean(&found, 300)));
+        }
+    }
+    Ok(())
 }
 
 /// Applies what is missing, each step in a transaction of its own; returns the layout found before.
@@ -228,6 +313,13 @@ mod tests {
                 Ok((mode, sync))
             });
             assert_eq!(pragmas.await.unwrap(), ("wal".to_owned(), 2), "2 is FULL");
+
+            let mode =
+                |conn: &Connection| conn.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0));
+            assert_eq!(db.write_unsynced(move |tx| Ok(mode(tx)?)).await.unwrap(), 1, "1 is NORMAL");
+            let panicked = db.write_unsynced(|_| -> Result<(), Fault> { panic!("on purpose") });
+            assert!(matches!(panicked.await, Err(StoreError::Closed { .. })));
+            assert_eq!(db.read(move |conn| Ok(mode(conn)?)).await.unwrap(), 2, "2 is FULL");
         });
     }
 

@@ -43,12 +43,17 @@ pub(super) fn private_file(path: &Path) -> Result<File, StoreError> {
 
 /// Whether the file system of `file` has less room left than SQLite's smallest side file needs (32 KiB).
 pub(super) fn is_full(file: &Path) -> bool {
-    let Some(path) = file.parent().and_then(|dir| CString::new(dir.as_os_str().as_bytes()).ok()) else {
-        return false;
-    };
+    free_bytes(file).is_some_and(|free| free < 32 * 1024)
+}
+
+/// How many bytes the file system of `file` has left for us; `None` where that cannot be told.
+pub(super) fn free_bytes(file: &Path) -> Option<u64> {
+    let path = CString::new(file.parent()?.as_os_str().as_bytes()).ok()?;
     // SAFETY: an all-zero statvfs is a valid value of that plain C structure.
-    let mut room: libc::statvfs = unsafe { std::mem::zeroed() };
+    let mut room: libc::statvfs64 = unsafe { std::mem::zeroed() };
     // SAFETY: `path` ends in NUL and `room` is writable; both outlive the call.
-    let known = unsafe { libc::statvfs(path.as_ptr(), &raw mut room) } == 0;
-    known && room.f_bavail.saturating_mul(room.f_frsize) < 32 * 1024
+    let known = unsafe { libc::statvfs64(path.as_ptr(), &raw mut room) } == 0;
+    // The size of a block has 32 bits where a C long has.
+    #[allow(clippy::useless_conversion, reason = "not on every architecture")]
+    known.then(|| room.f_bavail.saturating_mul(room.f_frsize.into()))
 }

@@ -58,6 +58,14 @@ pub enum StoreError {
     /// What was asked for cannot be stored; the message says why. Trying again does not help.
     #[error("{0}")]
     Refused(String),
+    /// The metrics server is away, busy, or does not let us in: nothing was stored; keep it and try again later.
+    #[error("the metrics server {server} {why}")]
+    Away {
+        /// Its address, without secrets.
+        server: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The database was closed, or its thread failed at this very call (which is in the log).
     #[error("{} is closed", file.display())]
     Closed {

@@ -6,7 +6,8 @@
 //! What a method returned `Ok` for survives `kill -9` and power loss. In write-ahead mode `synchronous=NORMAL` would
 //! do for the first, since what was written stays in the kernel's page cache, but it syncs only at checkpoints:
 //! a machine that loses power may forget commits that were already acknowledged to an agent, which has
-//! forgotten them too. So both databases use `FULL`, one sync per commit, and callers write in batches.
+//! forgotten them too. So both databases use `FULL`, one sync per commit, and callers write in batches. Metrics that
+//! wait in `agent.db` are the exception: see its `ticks.rs`.
 
 mod agent;
 mod controller;
@@ -17,12 +18,20 @@ mod error;
 #[cfg(test)]
 mod fixture;
 mod rows;
+mod series;
 
 #[cfg(test)]
 pub(crate) use agent::Untaken;
-pub use agent::{AgentDb, AnsweredRow, DEFAULT_OUTBOX_BYTES, MAX_ITEM_BYTES, OutboxSlice, PushOutcome};
+pub use agent::{
+    AgentDb, AnsweredRow, DEFAULT_OUTBOX_BYTES, DEFAULT_TICK_BYTES, Durability, MAX_ITEM_BYTES, OutboxBounds,
+    OutboxSlice, PushOutcome, TickRow, TicksKept,
+};
 pub use controller::{
     ControllerDb, EventOrder, EventQuery, HostRow, IncidentQuery, Ingested, MAX_HOSTS, MAX_LIMIT, MAX_TOKENS,
     Retention, TokenRow,
 };
 pub use error::StoreError;
+pub use series::{
+    DEFAULT_RETENTION, EmbeddedStore, HostTick, MAX_POINTS, MAX_SERIES, MetricStore, RAW_SPAN, RangeQuery,
+    Refusal, RemoteOptions, RemoteStore, SeriesRange, Statistic, StoreCredentials, Summary,
+};

@@ -8,6 +8,7 @@ mod identity;
 mod killed;
 mod load;
 mod outage;
+mod push;
 mod recreate;
 mod rig;
 

@@ -151,7 +151,8 @@ fn build_nats_image(tag: &str) {
 fn build_dockhealth_image(tag: &str) {
     let context = tempfile::tempdir().expect("a temporary folder");
     succeed(Command::new("strip").arg("-o").arg(context.path().join("dockhealth")).arg(DOCKHEALTH));
-    symlink("dockhealth", context.path().join("dockhealth-agent")).expect("our own folder");
+    fs::create_dir(context.path().join("links")).expect("our own folder");
+    symlink("dockhealth", context.path().join("links/dockhealth-agent")).expect("our own folder");
     let mut build = Command::new("docker");
     build.args(["build", "--quiet", "--tag", tag, "--target", "from-binary", "--file"]);
     succeed(build.arg(Path::new(ROOT).join("Dockerfile")).arg(context.path()));

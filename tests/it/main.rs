@@ -1,5 +1,6 @@
 //! Tests with real parts: a real engine, a real nats-server, real packets. One binary, so it links once.
 
+mod arch;
 mod bus;
 mod chaos;
 mod cli;
@@ -10,7 +11,11 @@ mod heal;
 mod http;
 mod metrics;
 mod ping;
+mod push;
 mod readme;
+mod sensors;
+mod series;
+mod simulate;
 mod store;
 mod support;
 mod trycmd;

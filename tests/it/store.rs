@@ -7,12 +7,17 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use dockhealth::bus::OutboxItem;
 use dockhealth::model::{
-    ActionKind, ActionOutcome, Actor, Event, EventDraft, EventKind, JournalEntry, OperationId, Timestamp,
+    ActionKind, ActionOutcome, Actor, Event, EventDraft, EventKind, JournalEntry, MetricSubject, MetricTick,
+    OperationId, SeriesName, Timestamp, Values,
 };
-use dockhealth::store::{AgentDb, ControllerDb, EventQuery, MAX_LIMIT, StoreError};
+use dockhealth::store::{
+    AgentDb, ControllerDb, EmbeddedStore, EventQuery, HostTick, MAX_LIMIT, MetricStore, RangeQuery,
+    Statistic, StoreError,
+};
 
 const ROUNDS: u64 = 15;
 const DIR: &str = "DOCKHEALTH_TEST_STORE_DIR";
@@ -135,7 +140,7 @@ async fn history(controller: &ControllerDb) -> Vec<u64> {
 async fn waiting(agent: &AgentDb) -> Vec<u64> {
     let number = |item| match item {
         OutboxItem::Event(event) => event.reason.parse().unwrap(),
-        OutboxItem::Unknown => panic!("an item was damaged"),
+        OutboxItem::Metrics(_) | OutboxItem::Unknown => panic!("an item was damaged"),
     };
     let front = agent.peek(usize::MAX, usize::MAX).await.unwrap();
     front.map(|slice| slice.items.into_iter().map(number).collect()).unwrap_or_default()
@@ -264,6 +269,65 @@ async fn a_full_disk_is_told_as_such_loses_nothing_and_heals() {
     assert_eq!(waiting(&agent).await, pushed);
     AgentDb::open(&elsewhere).expect("there is room again");
     agent.close().await;
+}
+
+#[tokio::test]
+async fn metrics_on_a_full_disk_can_be_read_and_are_taken_again_once_there_is_room() {
+    let disk = SmallDisk::new();
+    let open = || {
+        let db = ControllerDb::open(disk.0.path()).unwrap();
+        let store = EmbeddedStore::open(&db, Duration::from_hours(24)).unwrap();
+        (db, store)
+    };
+    let (db, store) = open();
+    let start = Timestamp::now().millis() / 1000 - 3600;
+    let tick = |n: i64| {
+        let mut values = Values::new();
+        for series in 0..200 {
+            let name = SeriesName::part_of("temperature_celsius", &series.to_string()).unwrap();
+            values.insert(name, n as f64 + f64::from(series) / 8.0);
+        }
+        let tick = MetricTick { time: start + n, step: 1, host: values, ..MetricTick::default() };
+        vec![HostTick { host: "h1".parse().unwrap(), tick }]
+    };
+    let stored = async |store: &EmbeddedStore| {
+        let query = RangeQuery {
+            subject: MetricSubject { host: "h1".parse().unwrap(), container: None },
+            names: vec![SeriesName::part_of("temperature_celsius", "0").unwrap()],
+            from: start,
+            to: start + 3600,
+            step: 1,
+            statistic: Statistic::Mean,
+        };
+        let answer = store.range(query).await.unwrap();
+        let points = answer.series.into_values().next().unwrap();
+        (0..).zip(points).filter_map(|(n, value)| value.map(|_| n)).collect::<Vec<i64>>()
+    };
+    let mut written = Vec::new();
+    store.write(tick(0)).await.unwrap();
+    written.push(0);
+    let ballast = disk.fill();
+    let error = loop {
+        let n = i64::try_from(written.len()).unwrap();
+        match store.write(tick(n)).await {
+            Ok(()) => written.push(n),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StoreError::Full { .. }), "{error}");
+    assert_eq!(stored(&store).await, written);
+    db.close().await;
+    drop(store);
+
+    let (db, store) = open();
+    assert_eq!(stored(&store).await, written, "after a restart too");
+    let error = store.write(tick(3000)).await.expect_err("there is no room");
+    assert!(matches!(error, StoreError::Full { .. }), "{error}");
+    fs::remove_file(ballast).unwrap();
+    store.write(tick(3000)).await.unwrap();
+    written.push(3000);
+    assert_eq!(stored(&store).await, written);
+    db.close().await;
 }
 
 #[tokio::test]

@@ -97,12 +97,20 @@ impl Connection {
         }
     }
 
-    /// Subscribes; on return the server knows of it, when one is connected.
-    pub(super) async fn listen(&self, subject: String) -> Result<Subscriber, BusError> {
+    /// Subscribes, as one of `group` where there is one; on return the server knows of it, when one is connected.
+    pub(super) async fn listen(
+        &self,
+        subject: String,
+        group: Option<String>,
+    ) -> Result<Subscriber, BusError> {
         let line = &self.0.line;
         let mut refusals = line.refusals.subscribe();
         let lost = |e: async_nats::SubscribeError| BusError::Disconnected(e.to_string());
-        let subscriber = line.client.subscribe(subject.clone()).await.map_err(lost)?;
+        let subscriber = match group {
+            Some(group) => line.client.queue_subscribe(subject.clone(), group).await,
+            None => line.client.subscribe(subject.clone()).await,
+        };
+        let subscriber = subscriber.map_err(lost)?;
         if *self.0.status.borrow() == BusStatus::Connected {
             // A refusal was sent before the answer, but the client hands it over by another way.
             let known = async {
@@ -150,9 +158,7 @@ impl Connection {
         }
         let limit = self.0.line.client.max_payload();
         if bytes > limit {
-            return Err(BusError::Refused(format!(
-                "a message of {bytes} bytes is above the server's max_payload of {limit}; raise it in its configuration"
-            )));
+            return Err(BusError::TooLarge { bytes, limit });
         }
         Ok(())
     }

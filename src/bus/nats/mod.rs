@@ -8,7 +8,7 @@ mod watcher;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_nats::{Message, StatusCode};
+use async_nats::{Message, StatusCode, Subscriber};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -43,16 +43,8 @@ impl NatsBus {
     pub fn dropped(&self) -> u64 {
         self.connection.dropped().load(Ordering::Relaxed)
     }
-}
 
-#[async_trait]
-impl Bus for NatsBus {
-    async fn publish(&self, subject: &Subject, payload: Bytes) -> Result<(), BusError> {
-        self.connection.publish(subject.to_string(), payload).await
-    }
-
-    async fn subscribe(&self, subject: &Subject) -> Result<BoxStream<'static, Incoming>, BusError> {
-        let mut messages = self.connection.listen(subject.to_string()).await?;
+    fn read(&self, mut messages: Subscriber) -> BoxStream<'static, Incoming> {
         let (sender, receiver) = mailbox(self.connection.dropped().clone());
         tokio::spawn(async move {
             // The client would drop the newest; read at once, so that the mailbox drops the oldest.
@@ -67,7 +59,26 @@ impl Bus for NatsBus {
             }
         });
         let connection = self.connection.clone();
-        Ok(receiver.filter_map(move |message| ready(incoming(&connection, message))).boxed())
+        receiver.filter_map(move |message| ready(incoming(&connection, message))).boxed()
+    }
+}
+
+#[async_trait]
+impl Bus for NatsBus {
+    async fn publish(&self, subject: &Subject, payload: Bytes) -> Result<(), BusError> {
+        self.connection.publish(subject.to_string(), payload).await
+    }
+
+    async fn subscribe(&self, subject: &Subject) -> Result<BoxStream<'static, Incoming>, BusError> {
+        Ok(self.read(self.connection.listen(subject.to_string(), None).await?))
+    }
+
+    async fn subscribe_shared(
+        &self,
+        subject: &Subject,
+        group: &str,
+    ) -> Result<BoxStream<'static, Incoming>, BusError> {
+        Ok(self.read(self.connection.listen(subject.to_string(), Some(group.to_owned())).await?))
     }
 
     async fn request(&self, subject: &Subject, payload: Bytes, within: Duration) -> Result<Bytes, BusError> {

@@ -114,7 +114,7 @@ impl Watcher {
         let mut parts: Vec<Part> = filters(&self.role).into_iter().map(Part::new).collect();
         let mut changes = SelectAll::new();
         for (index, part) in parts.iter().enumerate() {
-            let told = self.connection.listen(format!("{CHANGES}{}", part.filter)).await?;
+            let told = self.connection.listen(format!("{CHANGES}{}", part.filter), None).await?;
             changes.push(told.map(move |message| (index, message)));
         }
         self.wait_for_bucket(&parts[0].filter).await?;

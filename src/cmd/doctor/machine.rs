@@ -43,10 +43,12 @@ pub(super) fn data_dir(path: &Path) -> Finding {
 
 fn free_bytes(folder: &CString) -> Option<u64> {
     // SAFETY: all fields are plain numbers, for which zero is a value.
-    let mut about: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: statvfs reads a path that ends in NUL and writes one struct to a valid pointer.
-    let answer = unsafe { libc::statvfs(folder.as_ptr(), &raw mut about) };
-    (answer == 0).then(|| about.f_bavail.saturating_mul(about.f_frsize))
+    let mut about: libc::statvfs64 = unsafe { std::mem::zeroed() };
+    // SAFETY: statvfs64 reads a path that ends in NUL and writes one struct to a valid pointer.
+    let answer = unsafe { libc::statvfs64(folder.as_ptr(), &raw mut about) };
+    // The size of a block has 32 bits where a C long has.
+    #[allow(clippy::useless_conversion, reason = "not on every architecture")]
+    (answer == 0).then(|| about.f_bavail.saturating_mul(about.f_frsize.into()))
 }
 
 /// Where CPU and memory of containers can be read.

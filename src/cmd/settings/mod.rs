@@ -4,11 +4,12 @@
 //!
 //! A flag goes before a variable, a variable before the file, the file before the default. Every value is
 //! taken as text and read by a typed parser of [`parse`]; the [`Resolver`] collects what is wrong, so that all
-//! of it is reported at once, before anything starts.
+//! of it is reported at once, before anything starts. A [`Profile`] changes defaults, and nothing else.
 
 mod file;
 mod nearest;
 pub mod parse;
+mod profile;
 mod resolve;
 pub mod table;
 
@@ -16,6 +17,7 @@ use clap::{Arg, ArgAction};
 
 pub use file::DEFAULT_FILE;
 pub use nearest::nearest;
+pub use profile::Profile;
 pub use resolve::{BadSettings, Resolver};
 
 /// The heading of what has no other.
@@ -52,6 +54,8 @@ pub struct Setting {
     pub shape: Shape,
     /// Its default as text; `None` where there is none, or where it depends on the machine.
     pub default: Option<&'static str>,
+    /// Its default under [`Profile::Edge`]; `None`: the same.
+    pub on_edge: Option<&'static str>,
     /// What help says of it.
     pub help: &'static str,
     /// The heading it stands under in help.
@@ -68,6 +72,7 @@ impl Setting {
             name: "",
             shape,
             default: None,
+            on_edge: None,
             help: "",
             heading: OPTIONS,
             places: Places::Anywhere,
@@ -100,6 +105,21 @@ impl Setting {
     pub const fn or(mut self, default: &'static str) -> Self {
         self.default = Some(default);
         self
+    }
+
+    /// The same with another default under [`Profile::Edge`].
+    #[must_use]
+    pub const fn on_edge(mut self, default: &'static str) -> Self {
+        self.on_edge = Some(default);
+        self
+    }
+
+    /// Its default under `profile`.
+    pub fn default_under(&self, profile: Profile) -> Option<&'static str> {
+        match profile {
+            Profile::Default => self.default,
+            Profile::Edge => self.on_edge.or(self.default),
+        }
     }
 
     /// The same, as a flag only.
@@ -137,9 +157,10 @@ impl Setting {
 
     /// Its argument. Values stay text here: reading them is the [`Resolver`]'s.
     pub fn arg(&self) -> Arg {
-        let help = match self.default {
-            Some(default) => format!("{} [default: {default}]", self.help),
-            None => self.help.to_owned(),
+        let help = match (self.default, self.on_edge) {
+            (Some(default), None) => format!("{} [default: {default}]", self.help),
+            (Some(default), Some(edge)) => format!("{} [default: {default}; edge: {edge}]", self.help),
+            (None, _) => self.help.to_owned(),
         };
         let arg = Arg::new(self.name).long(self.name).help(help);
         let arg = if self.heading == OPTIONS { arg } else { arg.help_heading(self.heading) };

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::model::{clean, format_span, parse_span};
+use crate::model::{clean, format_span, parse_size, parse_span};
 
 /// No secret or PEM file is longer.
 const LONGEST_FILE_BYTES: u64 = 256 * 1024;
@@ -73,24 +73,9 @@ pub fn word<T: Copy>(words: &[(&'static str, T)]) -> impl Fn(&str) -> Result<T, 
     }
 }
 
-/// A number of bytes: `1048576`, `10MiB`, `10MB`.
+/// A number of bytes: `1048576`, `10MiB`, `10MB`, `512m`.
 pub fn size(text: &str) -> Result<u64, String> {
-    const UNITS: [(&str, u64); 8] = [
-        ("KiB", 1 << 10),
-        ("MiB", 1 << 20),
-        ("GiB", 1 << 30),
-        ("kB", 1_000),
-        ("MB", 1_000_000),
-        ("GB", 1_000_000_000),
-        ("B", 1),
-        ("", 1),
-    ];
-    let wrong = || format!("{} is not a size: write for example 10MiB", quoted(text));
-    let trimmed = text.trim();
-    let (unit, factor) =
-        UNITS.iter().find(|(unit, _)| trimmed.ends_with(unit)).expect("the last unit ends every text");
-    let number: u64 = trimmed[..trimmed.len() - unit.len()].trim_end().parse().map_err(|_| wrong())?;
-    number.checked_mul(*factor).ok_or_else(wrong)
+    parse_size(text).map_err(|error| error.to_string())
 }
 
 /// Any path.
@@ -196,6 +181,26 @@ pub fn server(text: &str) -> Result<http::Uri, String> {
     }
 }
 
+/// The URL of a metrics server, which may have a path, without secrets and query.
+pub fn metrics_server(text: &str) -> Result<http::Uri, String> {
+    let wrong =
+        || format!("{} is not a metrics server: give for example http://127.0.0.1:8428", quoted(text));
+    let uri: http::Uri = text.trim().parse().map_err(|_| wrong())?;
+    let authority = uri.authority().ok_or_else(wrong)?;
+    if authority.as_str().contains('@') {
+        return Err("a URL must hold no user or password: give --store-credentials-file".into());
+    }
+    match uri.scheme_str() {
+        Some("http" | "https") if uri.query().is_none() && !authority.host().is_empty() => Ok(uri),
+        _ => Err(wrong()),
+    }
+}
+
+/// `embedded` (`None`), or the URL of a metrics server.
+pub fn metric_store(text: &str) -> Result<Option<http::Uri>, String> {
+    if text.trim() == "embedded" { Ok(None) } else { metrics_server(text).map(Some) }
+}
+
 /// A name the server is reached by: a host name or address, without port.
 pub fn allowed_host(text: &str) -> Result<String, String> {
     let name = text.trim();
@@ -211,16 +216,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_their_units() {
-        assert_eq!(size("10MiB"), Ok(10 << 20));
-        assert_eq!(size("10 MB"), Ok(10_000_000));
-        assert_eq!(size("7"), Ok(7));
-        for bad in ["", "MiB", "-1", "1.5MiB", "99999999999GiB", "10 miles"] {
-            assert!(size(bad).unwrap_err().contains("10MiB"), "{bad:?} was taken");
-        }
-    }
-
-    #[test]
     fn addresses_hold_no_secrets() {
         assert_eq!(nats_servers("nats://a:4222, tls://b").unwrap().len(), 2);
         assert!(nats_servers("nats://u:secret@a:4222").unwrap_err().contains("--nats-password-file"));
@@ -232,9 +227,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn metrics_are_kept_here_or_on_a_server_that_is_named_without_secrets() {
+        assert_eq!(metric_store("embedded"), Ok(None));
+        for good in ["http://[::1]:8428", "https://mimir.example.org/prometheus"] {
+            assert_eq!(metric_store(good).unwrap().unwrap().to_string().trim_end_matches('/'), good);
+        }
+        let error = metric_store("http://me:hunter2@h").unwrap_err();
+        assert!(error.contains("--store-credentials-file") && !error.contains("hunter2"), "{error}");
+        for bad in ["", "elsewhere", "h:8428", "ftp://h", "http://h/?a=b"] {
+            assert!(metric_store(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn no_text_panics(text in ".*") {
+            let _ = metric_store(&text);
             let _ = (switch(&text), size(&text), listen(&text), nats_servers(&text), server(&text));
             let _ = (allowed_host(&text), count(1..=5)(&text), span(millis(1, 5))(&text));
         }

@@ -10,7 +10,7 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 
 use super::file::{DEFAULT_FILE, SettingsFile};
-use super::{Places, Setting, Shape, nearest, table};
+use super::{Places, Profile, Setting, Shape, nearest, table};
 use crate::model::clean;
 
 /// What every variable of ours begins with.
@@ -39,6 +39,7 @@ pub struct Resolver {
     flags: ArgMatches,
     env: BTreeMap<String, String>,
     file: SettingsFile,
+    profile: Profile,
     problems: Vec<String>,
 }
 
@@ -64,10 +65,15 @@ impl Resolver {
             flags: flags.clone(),
             env: BTreeMap::new(),
             file: SettingsFile::default(),
+            profile: Profile::default(),
             problems: Vec::new(),
         };
         resolver.take_env(env);
         resolver.take_file(default_file);
+        // Variables and file are for every command, the profile for those that have it.
+        if resolver.flags.try_contains_id(table::PROFILE.name).is_ok() {
+            resolver.profile = Profile::read(&mut resolver);
+        }
         resolver
     }
 
@@ -123,7 +129,7 @@ impl Resolver {
         if let Some(value) = self.opt(setting, &parse) {
             return value;
         }
-        let default = setting.default.unwrap_or_default();
+        let default = setting.default_under(self.profile).unwrap_or_default();
         parse(default).unwrap_or_else(|e| panic!("the default of --{} is right: {e}", setting.name))
     }
 
@@ -342,10 +348,51 @@ mod tests {
     }
 
     #[test]
+    fn samples_are_whole_seconds_apart_or_off() {
+        let step = |text: &str| {
+            let args = [format!("--metrics-interval={text}")];
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            agent::config(resolver(agent::command(), &args, &[], None))
+                .map(|config| config.agent.metrics_interval.map(std::num::NonZeroU32::get))
+                .map_err(|bad| bad.0.join("; "))
+        };
+        for (text, expected) in
+            [("1s", Some(1)), ("90s", Some(90)), ("1h", Some(3600)), ("0", None), ("off", None), ("0s", None)]
+        {
+            assert_eq!(step(text), Ok(expected), "{text}");
+        }
+        for (text, expected) in [
+            (
+                "1500ms",
+                "--metrics-interval: \"1500ms\" is not a whole number of seconds: give from 1s to 1h, or off",
+            ),
+            (
+                "500ms",
+                "--metrics-interval: \"500ms\" is not a whole number of seconds: give from 1s to 1h, or off",
+            ),
+            ("2h", "--metrics-interval: \"2h\" is out of range: give from 1s to 1h, or off"),
+            ("x", "--metrics-interval: \"x\" is not a span of time: write a number and a unit"),
+        ] {
+            assert!(step(text).unwrap_err().starts_with(expected), "{text}: {:?}", step(text));
+        }
+        let file = toml("metrics-interval = 0");
+        let config = agent::config(resolver(agent::command(), &[], &[], Some(file.path()))).unwrap();
+        assert_eq!(config.agent.metrics_interval, None);
+        assert_eq!(
+            agent::config(resolver(agent::command(), &[], &[], None))
+                .unwrap()
+                .agent
+                .metrics_interval
+                .map(std::num::NonZeroU32::get),
+            Some(10)
+        );
+    }
+
+    #[test]
     fn settings_that_do_not_go_together() {
         let secret = toml("s");
         let file = secret.path().to_str().unwrap();
-        let cases: [(&[&str], &str); 5] = [
+        let cases: [(&[&str], &str); 7] = [
             (&["--listen", "0.0.0.0:8930"], "--listen: 0.0.0.0:8930 is reached from beyond this machine"),
             (&["--tls-cert", file], "--tls-cert: tls-cert and tls-key go together"),
             (&["--nats-user", "u"], "--nats-user: nats-user and nats-password-file go together"),
@@ -354,6 +401,11 @@ mod tests {
                 "--nats-creds-file: give one way to log in",
             ),
             (&["--nats", "nats://u:p@h"], "--nats: a URL must hold no user or password"),
+            (&["--store-credentials-file", file], "--store-credentials-file: it is about a server"),
+            (
+                &["--store", "http://metrics.example.org:8428", "--store-credentials-file", file],
+                "--store-credentials-file: the secret would go over the network in the clear",
+            ),
         ];
         for (args, expected) in cases {
             let bad = controller::config(resolver(controller::command(), args, &[], None)).unwrap_err();
@@ -361,6 +413,10 @@ mod tests {
         }
         let args = ["--listen", "0.0.0.0:8930", "--insecure-http"];
         assert!(controller::config(resolver(controller::command(), &args, &[], None)).is_ok());
+        let env = [("DOCKHEALTH_STORE", "http://127.0.0.1:8428")];
+        let args = ["--store-credentials-file", file];
+        let config = controller::config(resolver(controller::command(), &args, &env, None)).unwrap();
+        assert!(config.controller.remote_store.unwrap().credentials.is_some());
     }
 
     #[test]
@@ -379,6 +435,30 @@ mod tests {
         assert!(agent::config(none(agent::command())).is_ok());
         assert!(controller::config(none(controller::command())).is_ok());
         assert!(up::config(none(up::command())).is_ok());
+        let edge = |command| resolver(command, &["--profile", "edge"], &[], None);
+        assert!(agent::config(edge(agent::command())).is_ok());
+        assert!(up::config(edge(up::command())).is_ok());
+    }
+
+    #[test]
+    fn a_profile_changes_defaults_and_nothing_that_was_given() {
+        let read = |args: &[&str], env: &[(&str, &str)]| {
+            let config = agent::config(resolver(agent::command(), args, env, None)).unwrap();
+            (config.runtime.threads, config.agent.report_interval.as_secs())
+        };
+        assert_eq!(read(&[], &[]), (2, 5));
+        assert_eq!(read(&["--profile", "edge"], &[]), (1, 7));
+        assert_eq!(read(&[], &[("DOCKHEALTH_PROFILE", "edge")]), (1, 7));
+        assert_eq!(read(&["--profile", "default"], &[("DOCKHEALTH_PROFILE", "edge")]), (2, 5));
+        assert_eq!(read(&["--profile", "edge", "--threads", "2"], &[]), (2, 7));
+        assert_eq!(read(&["--profile", "edge"], &[("DOCKHEALTH_REPORT_INTERVAL", "5s")]), (1, 5));
+
+        // A variable of the whole machine: what has no profile keeps its defaults.
+        let env = [("DOCKHEALTH_PROFILE", "edge")];
+        let config = controller::config(resolver(controller::command(), &[], &env, None)).unwrap();
+        assert_eq!(config.runtime.threads, 2);
+        let bad = agent::config(resolver(agent::command(), &["--profile", "tiny"], &[], None)).unwrap_err();
+        assert_eq!(bad.0, ["--profile: \"tiny\" is not one of default, edge"]);
     }
 
     #[test]

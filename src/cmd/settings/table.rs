@@ -21,6 +21,12 @@ table! {
             "Where state is kept [default: /var/lib/dockhealth as root, else ~/.local/state/dockhealth]";
         THRESHOLD "threshold" Setting::value("PERCENT").or("50"),
             "Packet loss above which a container is restarted, until one is stored through the API";
+        THREADS "threads" Setting::value("COUNT").or("2").on_edge("1"), "Threads that work, besides one for each database";
+    }
+    /// The machine the defaults are for.
+    MACHINE "General" {
+        PROFILE "profile" Setting::value("default|edge").or("default"),
+            "edge: defaults for small boards, as this help names them; what is given stays as given";
     }
     /// The settings file itself.
     FILE "General" {
@@ -46,7 +52,11 @@ table! {
             "The name this host is known by in the fleet [default: the Docker engine's own name]";
         DOCKER_HOST "docker-host" Setting::value("ADDRESS").or("unix:///var/run/docker.sock").also_env("DOCKER_HOST"),
             "The Docker engine: unix:///path or tcp://host:port; the variable DOCKER_HOST counts too";
-        REPORT_INTERVAL "report-interval" Setting::value("SPAN").or("5s"), "Time between two reports to the controller";
+        REPORT_INTERVAL "report-interval" Setting::value("SPAN").or("5s").on_edge("7s"), "Time between two reports to the controller";
+        METRICS_INTERVAL "metrics-interval" Setting::value("SPAN").or("10s").on_edge("30s"),
+            "Time between two samples of the host and its containers, 1s to 1h; 0 or off measures nothing";
+        OUTBOX_MAX "outbox-max" Setting::value("SIZE").or("256MiB").on_edge("64MiB"),
+            "Most that metrics waiting for the controller take on the disk, and never more than 5 % of what is free there; then the oldest are dropped";
         DRY_RUN "dry-run" Setting::switch(), "Observe and report, but change no container";
     }
     /// How containers are checked.
@@ -90,10 +100,23 @@ table! {
         TLS_CERT "tls-cert" Setting::value("FILE"), "PEM file of the server's certificate chain";
         TLS_KEY "tls-key" Setting::value("FILE"), "PEM file of its key";
     }
+    /// Where metrics are kept.
+    STORE "Metrics" {
+        STORE_URL "store" Setting::value("embedded|URL").or("embedded"),
+            "Where metrics are kept: embedded, in controller.db, or on a server that speaks Prometheus' remote write and PromQL";
+        STORE_WRITE_URL "store-write-url" Setting::value("URL"),
+            "Where that server is written to [default: /api/v1/write below --store]";
+        STORE_CREDENTIALS_FILE "store-credentials-file" Setting::value("FILE"),
+            "File that holds user:password, or a bearer token, for that server";
+        STORE_CA_FILE "store-ca-file" Setting::value("FILE"),
+            "PEM file of the authorities to trust for that server instead of the public ones";
+        RETENTION "retention" Setting::value("SPAN").or("7d"),
+            "How long the embedded store keeps metrics; by the minute once they are older than a day";
+    }
     /// The log.
     LOG "Log" {
         LOG_FILE "log-file" Setting::value("FILE"), "Log into this file too, rotated by size";
-        LOG_MAX_SIZE "log-max-size" Setting::value("SIZE").or("10MiB"), "Size at which it is rotated; 4 older ones are kept";
+        LOG_MAX_SIZE "log-max-size" Setting::value("SIZE").or("10MiB").on_edge("1MiB"), "Size at which it is rotated; 4 older ones are kept";
         LOG_FORMAT "log-format" Setting::value("text|json").or("text"), "How lines are written";
         LOG_LEVEL "log-level" Setting::value("LEVEL").or("info"), "error, warn, info, debug (every check) or trace";
     }

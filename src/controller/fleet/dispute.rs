@@ -69,6 +69,8 @@ mod tests {
                 first_seen: at,
                 last_seen: at,
                 conflict,
+                clock_offset_ms: None,
+                clock_skewed: false,
                 report: None,
             };
             (name, Arc::new(seen))

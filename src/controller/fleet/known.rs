@@ -20,16 +20,20 @@ pub(super) fn row_of(seen: &HostSnapshot) -> Option<HostRow> {
     })
 }
 
-/// The hosts that earlier controller processes knew, and which of them were told to be silent.
+/// The hosts that earlier controller processes knew, and which of them were told to be silent or to have a wrong clock.
 pub(crate) async fn known_hosts(db: &ControllerDb) -> Result<Vec<KnownHost>, StoreError> {
     let query = IncidentQuery { open: Some(true), host: None, limit: MAX_LIMIT };
     let open = db.incidents(query).await?;
-    let silent: BTreeSet<HostName> =
-        open.into_iter().filter(|i| i.kind == IncidentKind::Host).map(|i| i.host).collect();
+    let of = |kind: IncidentKind| -> BTreeSet<HostName> {
+        open.iter().filter(|incident| incident.kind == kind).map(|incident| incident.host.clone()).collect()
+    };
+    let (silent, skewed) = (of(IncidentKind::Host), of(IncidentKind::Clock));
     let known = |row: HostRow| {
         let presence = if silent.contains(&row.host) { Presence::Silent } else { Presence::Live };
         let report = serde_json::from_value(row.report).ok().map(Arc::new);
-        KnownHost { name: row.host, first_seen: row.first_seen, last_seen: row.last_seen, presence, report }
+        let clock_skewed = skewed.contains(&row.host);
+        let (first_seen, last_seen) = (row.first_seen, row.last_seen);
+        KnownHost { name: row.host, first_seen, last_seen, presence, clock_skewed, report }
     };
     Ok(db.hosts().await?.into_iter().map(known).collect())
 }

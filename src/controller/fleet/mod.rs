@@ -5,6 +5,7 @@ mod dispute;
 mod identity;
 mod known;
 mod round;
+mod skew;
 mod state;
 
 use std::pin::pin;
@@ -24,6 +25,7 @@ use super::clock::Clock;
 use super::counters::{Counter, Counters};
 use super::history::History;
 use super::listen::listen;
+use super::ticks::Ticks;
 use crate::bus::{
     Bus, BusError, BusStatus, ContainerReport, HostReport, Incoming, PROTOCOL_VERSION, Subject, decode,
 };
@@ -38,7 +40,7 @@ use known::row_of;
 use round::Round;
 pub use state::Presence;
 use state::{FleetEvent, FleetState};
-pub(crate) use state::{FleetView, HostSnapshot, KnownHost};
+pub(crate) use state::{FleetView, HostSnapshot, KnownHost, MAX_HOSTS};
 
 /// How many callers may wait to be heard; one beyond that waits to hand its question over.
 const QUEUE: usize = 256;
@@ -98,6 +100,7 @@ pub(crate) struct FleetParts {
     pub(crate) history: History,
     pub(crate) counters: Arc<Counters>,
     pub(crate) updates: broadcast::Sender<Update>,
+    pub(crate) ticks: Ticks,
     pub(crate) clock: Clock,
     pub(crate) known: Vec<KnownHost>,
     /// The agent within this process, which will report: expected, by this name, until anyone has.
@@ -143,7 +146,7 @@ struct Owner {
 
 impl Owner {
     async fn run(mut self, mut queue: mpsc::Receiver<Command>, shutdown: CancellationToken) {
-        let mut reports = pin!(listen(self.parts.bus.clone(), Subject::AllReports));
+        let mut reports = pin!(listen(self.parts.bus.clone(), Subject::AllReports, None));
         let mut status = self.parts.bus.status();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -338,6 +341,7 @@ impl Owner {
             Command::List(reply) => self.list(reply).await,
             Command::Forget(host, reply) => {
                 self.state.forget(&host);
+                self.parts.ticks.forget(&host);
                 if let Some(asking) = &mut self.asking {
                     asking.round.forget(&host);
                 }
@@ -408,12 +412,16 @@ fn containers(seen: &Arc<HostSnapshot>) -> Option<&[ContainerReport]> {
     seen.report.as_ref().map(|report| report.containers.as_slice())
 }
 
-/// Whether a host changed in what the stream tells of it: more than the time of its last word.
+/// Whether a host changed in what the stream tells of it: more than the time of its last word, and its clock by a second.
 fn differs(old: &HostSnapshot, new: &HostSnapshot) -> bool {
     let told = |seen: &HostSnapshot| {
         let mut dto = super::http::dto::Host::new(seen);
-        dto.last_seen = Timestamp::from_millis(0);
+        (dto.last_seen, dto.clock_offset_ms) = (Timestamp::from_millis(0), None);
         dto
     };
-    told(old) != told(new)
+    let clock = match (old.clock_offset_ms, new.clock_offset_ms) {
+        (Some(before), Some(now)) => before.abs_diff(now) >= 1000,
+        (before, now) => before != now,
+    };
+    clock || told(old) != told(new)
 }

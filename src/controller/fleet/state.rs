@@ -17,6 +17,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::identity::{Conflict, Speakers};
+use super::skew::Skew;
 use crate::bus::HostReport;
 use crate::model::{Actor, EngineId, EventDraft, EventKind, HostName, Mono, Now, Timestamp};
 
@@ -45,6 +46,10 @@ pub(crate) struct HostSnapshot {
     pub(crate) last_seen: Timestamp,
     /// Who else claims its name or engine, in one plain sentence.
     pub(crate) conflict: Option<String>,
+    /// How far its clock is ahead of ours, milliseconds; `None` before it spoke to this process.
+    pub(crate) clock_offset_ms: Option<i64>,
+    /// Whether that is too far.
+    pub(crate) clock_skewed: bool,
     /// Its newest report, perhaps from before this controller process began.
     pub(crate) report: Option<Arc<HostReport>>,
 }
@@ -66,6 +71,8 @@ pub(crate) struct KnownHost {
     pub(crate) last_seen: Timestamp,
     /// Whether its silence was told already; otherwise it has 15 s to speak.
     pub(crate) presence: Presence,
+    /// Whether it was told that its clock is off.
+    pub(crate) clock_skewed: bool,
     /// Its last report, for `?stale=true`.
     pub(crate) report: Option<Arc<HostReport>>,
 }
@@ -86,9 +93,22 @@ struct Host {
     seen: Arc<HostSnapshot>,
     heard: Mono,
     speakers: Speakers,
+    clock: Skew,
 }
 
 impl Host {
+    fn new(seen: HostSnapshot, now: Now, clock: Skew) -> Self {
+        Self { seen: Arc::new(seen), heard: now.mono, speakers: Speakers::default(), clock }
+    }
+
+    /// Notes what time it is there.
+    fn note_clock(&mut self, report: &HostReport, now: Now) -> Option<FleetEvent> {
+        let told = self.clock.hear(&report.host, report.time, now.wall);
+        let seen = Arc::make_mut(&mut self.seen);
+        (seen.clock_offset_ms, seen.clock_skewed) = (self.clock.offset_ms(), self.clock.is_skewed());
+        told.map(|draft| FleetEvent { host: report.host.clone(), draft })
+    }
+
     /// Whether `report` is older than what is shown: lists and pushes of one process may overtake each other.
     fn is_outdated(&self, report: &HostReport) -> bool {
         self.seen.report.as_ref().is_some_and(|shown| shown.nonce == report.nonce && shown.seq > report.seq)
@@ -109,11 +129,18 @@ impl FleetState {
     /// Takes up what an earlier controller process knew.
     pub(crate) fn restore(&mut self, known: impl IntoIterator<Item = KnownHost>, now: Now) {
         for host in known.into_iter().take(MAX_HOSTS) {
-            let KnownHost { name, first_seen, last_seen, presence, report } = host;
-            let seen =
-                HostSnapshot { name: name.clone(), presence, first_seen, last_seen, conflict: None, report };
-            self.hosts
-                .insert(name, Host { seen: Arc::new(seen), heard: now.mono, speakers: Speakers::default() });
+            let KnownHost { name, first_seen, last_seen, presence, clock_skewed, report } = host;
+            let seen = HostSnapshot {
+                name: name.clone(),
+                presence,
+                first_seen,
+                last_seen,
+                conflict: None,
+                clock_offset_ms: None,
+                clock_skewed,
+                report,
+            };
+            self.hosts.insert(name, Host::new(seen, now, Skew::known(clock_skewed)));
         }
     }
 
@@ -132,12 +159,11 @@ impl FleetState {
                 first_seen: now.wall,
                 last_seen: now.wall,
                 conflict: None,
+                clock_offset_ms: None,
+                clock_skewed: false,
                 report: None,
             };
-            self.hosts.insert(
-                name.clone(),
-                Host { seen: Arc::new(seen), heard: now.mono, speakers: Speakers::default() },
-            );
+            self.hosts.insert(name.clone(), Host::new(seen, now, Skew::default()));
         }
         let host = self.hosts.get_mut(&name).expect("present or just inserted");
         if host.seen.presence == Presence::Silent {
@@ -149,6 +175,7 @@ impl FleetState {
         host.heard = now.mono;
         Arc::make_mut(&mut host.seen).last_seen = now.wall;
         host.speakers.note(&report, now);
+        events.extend(host.note_clock(&report, now));
         let engine = report.engine.id.clone();
         if !host.is_outdated(&report) {
             Arc::make_mut(&mut host.seen).report = Some(report);

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, StatusCode, Uri, header, uri::Authority};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header, uri::Authority};
 
 use super::problem::{Problem, quoted};
 use super::request::{Link, Scheme};
@@ -20,9 +20,10 @@ pub(crate) fn check(headers: &HeaderMap, uri: &Uri, link: Link, allowed: &[Strin
         );
         return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail));
     }
+    let scheme = outer_scheme(headers, link);
     for origin in headers.get_all(header::ORIGIN) {
         let text = origin.to_str().unwrap_or_default();
-        if !is_same_origin(text, &host, link.scheme) {
+        if !is_same_origin(text, &host, scheme) {
             let detail =
                 format!("pages of {} may not call this server; only its own pages may", quoted(text));
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));
@@ -62,6 +63,15 @@ fn is_ours(host: &Authority, link: Link, allowed: &[String]) -> bool {
     allowed
         .iter()
         .any(|a| a.trim_end_matches('.').eq_ignore_ascii_case(&name) || a.eq_ignore_ascii_case(bare))
+}
+
+/// What the caller spoke: a proxy that ends TLS before this server says so in `X-Forwarded-Proto`. No page of
+/// another site can set that header here, since a browser asks us before it sends it, and we never agree.
+fn outer_scheme(headers: &HeaderMap, link: Link) -> Scheme {
+    match headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
+        Some(b"https") => Scheme::Https,
+        _ => link.scheme,
+    }
 }
 
 fn is_same_origin(origin: &str, host: &Authority, scheme: Scheme) -> bool {
@@ -128,6 +138,33 @@ mod tests {
         assert_eq!(verdict("localhost", Some("https://localhost:443"), Scheme::Https), 200);
         for other in ["http://localhost:3000", "https://localhost:8930", "http://evil.example", "null", ""] {
             assert_eq!(verdict(host, Some(other), Scheme::Http), 403, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_that_ends_tls_says_so() {
+        let verdict = |proto: Option<&str>, origin: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, "health.example.org".parse().unwrap());
+            headers.insert(header::ORIGIN, origin.parse().unwrap());
+            if let Some(proto) = proto {
+                headers.insert("x-forwarded-proto", proto.parse().unwrap());
+            }
+            let here = "127.0.0.1:8930".parse().unwrap();
+            let link = Link { peer: here, local: here, scheme: Scheme::Http };
+            check(&headers, &Uri::from_static("/"), link, &["health.example.org".into()])
+                .map_or_else(|p| p.status, |()| 200)
+        };
+        assert_eq!(verdict(Some("https"), "https://health.example.org"), 200);
+        assert_eq!(verdict(Some("http"), "http://health.example.org"), 200);
+        for (proto, other) in [
+            (None, "https://health.example.org"),
+            (Some("http"), "https://health.example.org"),
+            (Some("https"), "http://health.example.org"),
+            (Some("https"), "https://evil.example"),
+            (Some("https"), "https://health.example.org:444"),
+        ] {
+            assert_eq!(verdict(proto, other), 403, "{proto:?} {other}");
         }
     }
 

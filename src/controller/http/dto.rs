@@ -5,15 +5,15 @@ use serde::{Deserialize, Serialize};
 use crate::bus::{Capability, ContainerReport, DesiredChange, EngineReport, WhyReport};
 use crate::controller::fleet::{HostSnapshot, Presence};
 use crate::model::{
-    CheckRecord, ContainerId, ContainerName, DesiredEntry, Event, Freeze, FreezeScope, Health, HostName,
-    LossPercent, RunState, Scope, Threshold, Timestamp, TokenId, clean,
+    CheckRecord, ContainerId, ContainerName, DesiredEntry, Event, Freeze, FreezeScope, Health, HostIdentity,
+    HostName, LossPercent, RunState, Scope, Threshold, Timestamp, TokenId, clean,
 };
 use crate::store::TokenRow;
 
 /// The longest text of a host's own that is passed on, characters.
 const LONGEST_TEXT: usize = 512;
 
-fn safe(text: &str) -> String {
+pub(super) fn safe(text: &str) -> String {
     clean(text, LONGEST_TEXT)
 }
 
@@ -158,6 +158,11 @@ pub struct Host {
     pub last_seen: Timestamp,
     /// Who else claims its name or engine; null when nobody does.
     pub conflict: Option<String>,
+    /// How far its clock is ahead of the controller's, milliseconds, negative where it is behind; null until it spoke to
+    /// this controller process.
+    pub clock_offset_ms: Option<i64>,
+    /// Whether that is too far: more than 30 s either way.
+    pub clock_skewed: bool,
     /// What its agent last said; null until it spoke to this controller process.
     pub agent: Option<Agent>,
 }
@@ -186,6 +191,9 @@ pub struct Agent {
     pub desired_synced: bool,
     /// How many events wait there to be stored here.
     pub outbox: Option<u64>,
+    /// What the machine is; null when its agent is too old to say.
+    #[serde(default)]
+    pub identity: Option<HostIdentity>,
     /// How many containers it has.
     pub containers: usize,
     /// How many of them are monitored.
@@ -208,6 +216,7 @@ impl Host {
             threshold: report.threshold,
             desired_synced: report.desired_synced,
             outbox: report.outbox,
+            identity: report.identity.as_ref().map(HostIdentity::cleaned),
             containers: report.containers.len(),
             monitored: report.containers.iter().filter(|c| c.monitored).count(),
             failing: report.containers.iter().filter(|c| bad(c.health)).count(),
@@ -218,6 +227,8 @@ impl Host {
             first_seen: seen.first_seen,
             last_seen: seen.last_seen,
             conflict: seen.conflict.clone(),
+            clock_offset_ms: seen.clock_offset_ms,
+            clock_skewed: seen.clock_skewed,
             agent,
         }
     }
@@ -397,4 +408,6 @@ pub struct Readiness {
     pub desired: String,
     /// `writable`, or why not.
     pub store: String,
+    /// Of the store of metrics: `writable`, or why the last write failed.
+    pub metrics: String,
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::problem::Problem;
 use super::request::Request;
 use super::{Answer, Api, json};
 use crate::model::{ContainerName, Event, EventKind, HostName, Incident};
@@ -38,7 +37,7 @@ pub(super) async fn events(api: Arc<Api>, request: Request) -> Answer {
         kinds: query.words("kind", EventKind::ALL, EventKind::as_str)?.unwrap_or_default(),
         host: query.read("host", HostName::from_str)?,
         container: query.read("container", ContainerName::from_str)?,
-        limit: limit(&request)?,
+        limit: query.limit(DEFAULT_LIMIT, MAX_LIMIT)?,
     };
     let mut events: Vec<Event> = api.db.events(found).await?;
     if order == EventOrder::NewestFirst {
@@ -61,15 +60,7 @@ pub(super) async fn incidents(api: Arc<Api>, request: Request) -> Answer {
     let query = IncidentQuery {
         open: request.query.flag("open")?,
         host: request.query.read("host", HostName::from_str)?,
-        limit: limit(&request)?,
+        limit: request.query.limit(DEFAULT_LIMIT, MAX_LIMIT)?,
     };
     Ok(json(StatusCode::OK, &api.db.incidents(query).await?))
-}
-
-fn limit(request: &Request) -> Result<usize, Problem> {
-    let limit = request.query.number("limit")?.map_or(Ok(DEFAULT_LIMIT), usize::try_from);
-    match limit {
-        Ok(limit) if (1..=MAX_LIMIT).contains(&limit) => Ok(limit),
-        _ => Err(Problem::bad_request(format!("query parameter limit: give a number from 1 to {MAX_LIMIT}"))),
-    }
 }

@@ -38,7 +38,7 @@ pub(super) async fn show(api: Arc<Api>, request: Request) -> Answer {
     Ok(json(StatusCode::OK, &Host::new(&host)))
 }
 
-/// Forget a silent host and all that was wanted of it. Its events stay.
+/// Forget a silent host, all that was wanted of it, and its metrics. Its events stay.
 #[utoipa::path(
     delete, path = "/api/v1/hosts/{hostname}", tag = "hosts",
     params(("hostname" = String, Path, description = "Its name, or one of its addresses")),
@@ -60,6 +60,7 @@ pub(super) async fn forget(api: Arc<Api>, request: Request) -> Answer {
     }
     api.desired.change(Change::Forget(host.name.clone()), &request.caller).await?;
     api.fleet.forget(host.name.clone()).await;
+    api.metrics.forget(&host.name).await?;
     Ok(no_content())
 }
 

@@ -5,18 +5,23 @@ mod containers;
 mod door;
 pub(crate) mod dto;
 mod events;
+mod exposition;
 mod hosts;
-mod metrics;
 mod openapi;
+mod placement;
 mod problem;
+mod range;
+mod report;
 mod request;
 mod routes;
+mod series;
 mod server;
 mod settings;
 mod stream;
 mod system;
 mod tls;
 mod tokens;
+mod top;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,9 +38,11 @@ use super::counters::Counters;
 use super::desired::{ChangeError, Desired};
 use super::fleet::{Fleet, HostSnapshot};
 use super::history::History;
+use super::ticks::Ticks;
+use super::writes::Writes;
 use crate::bus::{AgentCommand, AgentReply, Bus, BusError, BusStatus, CommandError, Subject, decode, encode};
 use crate::model::HostName;
-use crate::store::{ControllerDb, StoreError};
+use crate::store::{ControllerDb, MetricStore, StoreError};
 
 pub(crate) use auth::first_token;
 pub use auth::mint_token;
@@ -63,6 +70,10 @@ pub(crate) struct Api {
     pub(crate) fleet: Fleet,
     pub(crate) desired: Desired,
     pub(crate) history: History,
+    pub(crate) metrics: Arc<dyn MetricStore>,
+    /// How writing metrics goes.
+    pub(crate) metric_writes: Writes,
+    pub(crate) ticks: Ticks,
     pub(crate) counters: Arc<Counters>,
     pub(crate) updates: broadcast::Sender<Update>,
     pub(crate) clock: Clock,
@@ -141,7 +152,9 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Refused(why) => Self::new(StatusCode::CONFLICT, why),
-            StoreError::Full { .. } | StoreError::Locked { .. } => Self::unavailable(error.to_string()),
+            StoreError::Full { .. } | StoreError::Locked { .. } | StoreError::Away { .. } => {
+                Self::unavailable(error.to_string())
+            }
             other => {
                 tracing::error!("a request failed: {other}");
                 Self::internal()

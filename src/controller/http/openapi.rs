@@ -6,7 +6,9 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, Ref, ResponseBuilder};
 
-use super::{containers, dto, events, hosts, settings, stream, system, tokens};
+use super::{
+    containers, dto, events, hosts, placement, report, series, settings, stream, system, tokens, top,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -21,11 +23,12 @@ use super::{containers, dto, events, hosts, settings, stream, system, tokens};
         containers::end_maintenance,
         settings::threshold, settings::set_threshold, settings::freezes, settings::freeze, settings::unfreeze,
         hosts::list, hosts::show, hosts::forget,
+        series::of_container, series::of_host, report::report, top::top, placement::placement,
         events::events, events::incidents, stream::stream,
         tokens::list, tokens::create, tokens::revoke,
         system::healthz, system::readyz, system::metrics,
     ),
-    components(schemas(dto::HostContainers, dto::DesiredNotice)),
+    components(schemas(dto::HostContainers, dto::DesiredNotice, stream::HostMetrics)),
     modifiers(&Token, &AnyProblem),
 )]
 struct Document;

@@ -95,7 +95,7 @@ impl From<BusError> for Problem {
             BusError::Disconnected(_) => {
                 Self::unavailable(format!("{error}; the controller reconnects by itself, try again"))
             }
-            BusError::Refused(_) => {
+            BusError::Refused(_) | BusError::TooLarge { .. } => {
                 Self::unavailable(format!("{error}; check the controller's rights there"))
             }
             BusError::Malformed(_) => Self::new(StatusCode::BAD_GATEWAY, error.to_string()),

@@ -144,6 +144,15 @@ impl Query {
         self.read(name, |text| text.parse().map_err(|_| format!("{} is not a whole number", quoted(text))))
     }
 
+    /// How many are wanted at most, of 1 to `most`.
+    pub(crate) fn limit(&self, default: usize, most: usize) -> Result<usize, Problem> {
+        let limit = self.number("limit")?.map_or(Ok(default), usize::try_from);
+        match limit {
+            Ok(limit) if (1..=most).contains(&limit) => Ok(limit),
+            _ => Err(Problem::bad_request(format!("query parameter limit: give a number from 1 to {most}"))),
+        }
+    }
+
     /// `true` or `false`.
     pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, Problem> {
         self.read(name, |text| match text {

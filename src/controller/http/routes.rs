@@ -12,7 +12,10 @@ use warp::reply::Response;
 use super::auth::{Access, Origin, Shown, admit, shown};
 use super::problem::{Problem, quoted};
 use super::request::{Arrival, Query, Request, percent_decode, read_body};
-use super::{Answer, Api, containers, door, events, hosts, settings, stream, system, tokens};
+use super::{
+    Answer, Api, containers, door, events, hosts, placement, report, series, settings, stream, system,
+    tokens, top,
+};
 use crate::controller::counters::Counter;
 use crate::model::{Scope, clean};
 
@@ -74,6 +77,12 @@ routes! {
     GET "/api/v1/hosts" READ [] => hosts::list;
     GET "/api/v1/hosts/{hostname}" READ [] => hosts::show;
     DELETE "/api/v1/hosts/{hostname}" WRITE [] => hosts::forget;
+
+    GET "/api/v1/containers/{hostname}/{containerName}/metrics" READ ["names", "from", "to", "step", "stat", "format"] => series::of_container;
+    GET "/api/v1/hosts/{hostname}/metrics" READ ["names", "from", "to", "step", "stat", "format"] => series::of_host;
+    GET "/api/v1/hosts/{hostname}/report" READ ["span"] => report::report;
+    GET "/api/v1/top" READ ["by", "window", "host", "limit"] => top::top;
+    GET "/api/v1/placement" READ ["cpu", "memory"] => placement::placement;
 
     GET "/api/v1/events" READ ["after", "before", "kind", "host", "container", "limit"] => events::events;
     GET "/api/v1/incidents" READ ["open", "host", "limit"] => events::incidents;

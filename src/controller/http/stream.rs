@@ -4,11 +4,14 @@
 //! how often it comes back. What else is told (containers, hosts, desired state) is the present state, so a slow
 //! client may miss some and is told that it did: `event: lagged`.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use serde::Serialize;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use warp::Reply;
@@ -20,8 +23,8 @@ use super::request::Request;
 use super::{Answer, Api};
 use crate::controller::Update;
 use crate::controller::counters::Counter;
-use crate::model::{Event, TokenId};
-use crate::store::{EventOrder, EventQuery, StoreError};
+use crate::model::{ContainerName, Event, HostName, TokenId, Values};
+use crate::store::{EventOrder, EventQuery, HostTick, StoreError};
 
 /// How much one client may be behind before its own task waits for it.
 const BUFFER: usize = 64;
@@ -41,10 +44,14 @@ enum Topic {
     Containers,
     Hosts,
     Desired,
+    Metrics,
 }
 
 impl Topic {
-    const ALL: [Self; 4] = [Self::Events, Self::Containers, Self::Hosts, Self::Desired];
+    const ALL: [Self; 5] = [Self::Events, Self::Containers, Self::Hosts, Self::Desired, Self::Metrics];
+
+    /// What is told when nobody says: samples are many, and few want them.
+    const USUAL: [Self; 4] = [Self::Events, Self::Containers, Self::Hosts, Self::Desired];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -52,6 +59,7 @@ impl Topic {
             Self::Containers => "containers",
             Self::Hosts => "hosts",
             Self::Desired => "desired",
+            Self::Metrics => "metrics",
         }
     }
 }
@@ -59,12 +67,13 @@ impl Topic {
 /// Follow what happens.
 ///
 /// Server-sent events named `event` (an Event, with `id` = its `seq`), `containers` (HostContainers), `host` (Host),
-/// `desired` (DesiredNotice) and `lagged` (`{"missed": n}`: read anew what you follow besides events). A client that
-/// comes back with `Last-Event-ID` gets every event since. The stream of a token ends when the token is revoked.
+/// `desired` (DesiredNotice), `metrics` (HostMetrics: each host's samples as they come) and `lagged` (`{"missed": n}`:
+/// read anew what you follow besides events). A client that comes back with `Last-Event-ID` gets every event since;
+/// samples in between are read from the history of metrics. The stream of a token ends when the token is revoked.
 #[utoipa::path(
     get, path = "/api/v1/stream", tag = "history",
     params(
-        ("topics" = Option<String>, Query, description = "Of events, containers, hosts, desired, separated by commas; all when absent"),
+        ("topics" = Option<String>, Query, description = "Of events, containers, hosts, desired, metrics, separated by commas; all but metrics when absent"),
         ("Last-Event-ID" = Option<u64>, Header, description = "The last event seen"),
     ),
     responses(
@@ -74,12 +83,13 @@ impl Topic {
 )]
 pub(super) async fn stream(api: Arc<Api>, request: Request) -> Answer {
     let topics = request.query.words("topics", &Topic::ALL, Topic::as_str)?;
-    let topics = topics.unwrap_or_else(|| Topic::ALL.to_vec());
+    let topics = topics.unwrap_or_else(|| Topic::USUAL.to_vec());
     let permit = api.streams.clone().try_acquire_owned().map_err(|_| {
         Problem::unavailable(format!("{} clients follow the stream already", super::MAX_STREAMS))
     })?;
     // Followed before the cursor is read: nothing falls between.
     let (updates, grew) = (api.updates.subscribe(), api.history.follow());
+    let ticks = api.ticks.follow();
     let newest = newest(&api).await?;
     let cursor = match request.headers.get("last-event-id") {
         Some(id) => {
@@ -94,7 +104,7 @@ pub(super) async fn stream(api: Arc<Api>, request: Request) -> Answer {
     };
     let (out, told) = mpsc::channel(BUFFER);
     let token = request.token;
-    let follower = Follower { api, topics, cursor, updates, grew, out };
+    let follower = Follower { api, topics, cursor, updates, ticks, grew, out };
     tokio::spawn(async move {
         let shutdown = follower.api.shutdown.clone();
         // Ends at once with the controller, with the client, and with what let the client in.
@@ -109,7 +119,10 @@ pub(super) async fn stream(api: Arc<Api>, request: Request) -> Answer {
         drop(permit);
     });
     let told = warp::sse::keep_alive().interval(KEEP_ALIVE).stream(ReceiverStream::new(told));
-    Ok(warp::sse::reply(told).into_response())
+    let mut response = warp::sse::reply(told).into_response();
+    // nginx and those like it hand on what they get as it comes, instead of collecting it first.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
 }
 
 async fn newest(api: &Api) -> Result<u64, StoreError> {
@@ -131,6 +144,30 @@ async fn revoked(api: Arc<Api>, token: Option<TokenId>) {
     }
 }
 
+/// The samples of a host and its containers at one moment, on the stream.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct HostMetrics<'a> {
+    /// The host.
+    #[schema(value_type = String)]
+    hostname: &'a HostName,
+    /// When, unix seconds by the host's clock.
+    t: i64,
+    /// Seconds between two.
+    step: u32,
+    /// Of the host itself, by series.
+    #[schema(value_type = BTreeMap<String, f64>)]
+    host: &'a Values,
+    /// Of each container, by series.
+    #[schema(value_type = BTreeMap<String, BTreeMap<String, f64>>)]
+    containers: &'a BTreeMap<ContainerName, Values>,
+}
+
+impl<'a> From<&'a HostTick> for HostMetrics<'a> {
+    fn from(HostTick { host, tick }: &'a HostTick) -> Self {
+        Self { hostname: host, t: tick.time, step: tick.step, host: &tick.host, containers: &tick.containers }
+    }
+}
+
 /// The client has gone, or the store failed: the stream ends, and the client comes back.
 struct Ended;
 
@@ -139,6 +176,7 @@ struct Follower {
     topics: Vec<Topic>,
     cursor: u64,
     updates: broadcast::Receiver<Update>,
+    ticks: broadcast::Receiver<Arc<HostTick>>,
     grew: watch::Receiver<u64>,
     out: mpsc::Sender<Result<Sse, Infallible>>,
 }
@@ -152,6 +190,7 @@ impl Follower {
     async fn follow(&mut self) -> Result<(), Ended> {
         self.out.send(Ok(Sse::default().comment("dockhealth").retry(RETRY))).await.map_err(|_| Ended)?;
         let events = self.topics.contains(&Topic::Events);
+        let metrics = self.topics.contains(&Topic::Metrics);
         if events {
             self.tell_events().await?;
         }
@@ -161,11 +200,13 @@ impl Follower {
                 Ok(()) = self.grew.changed(), if events => self.tell_events().await?,
                 update = self.updates.recv() => match update {
                     Ok(update) => self.tell_update(update).await?,
-                    Err(broadcast::error::RecvError::Lagged(missed)) => {
-                        self.api.counters.count(Counter::StreamsLagged);
-                        self.tell("lagged", &serde_json::json!({"missed": missed})).await?;
-                    }
-                    Err(broadcast::error::RecvError::Closed) => return Ok(()),
+                    Err(RecvError::Lagged(missed)) => self.tell_lagged(missed).await?,
+                    Err(RecvError::Closed) => return Ok(()),
+                },
+                tick = self.ticks.recv(), if metrics => match tick {
+                    Ok(tick) => self.tell("metrics", &HostMetrics::from(&*tick)).await?,
+                    Err(RecvError::Lagged(missed)) => self.tell_lagged(missed).await?,
+                    Err(RecvError::Closed) => return Ok(()),
                 },
             }
         }
@@ -188,6 +229,11 @@ impl Follower {
                 return Ok(());
             }
         }
+    }
+
+    async fn tell_lagged(&self, missed: u64) -> Result<(), Ended> {
+        self.api.counters.count(Counter::StreamsLagged);
+        self.tell("lagged", &serde_json::json!({"missed": missed})).await
     }
 
     async fn tell_update(&self, update: Update) -> Result<(), Ended> {

@@ -8,8 +8,9 @@ use utoipa_swagger_ui::Config;
 use super::dto::Readiness;
 use super::problem::{Problem, quoted};
 use super::request::Request;
-use super::{Answer, Api, json, metrics, openapi, typed};
+use super::{Answer, Api, exposition, json, openapi, typed};
 use crate::bus::BusStatus;
+use crate::store::{IncidentQuery, MAX_LIMIT};
 
 /// What pages of ours may load: only what is served here. Swagger UI sets styles inline.
 const PAGE_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
@@ -96,26 +97,43 @@ async fn readiness(api: &Api) -> Readiness {
     } else {
         Err(api.history.fault().unwrap_or_else(|| "a write failed; the log says why".into()))
     };
+    let metrics = api.metric_writes.fault();
     Readiness {
-        ready: bus.is_ok() && store.is_ok() && desired == "read",
+        ready: bus.is_ok() && store.is_ok() && metrics.is_none() && desired == "read",
         bus: bus.err().unwrap_or_else(|| "connected".into()),
         desired: desired.into(),
         store: store.err().unwrap_or_else(|| "writable".into()),
+        metrics: metrics.unwrap_or_else(|| "writable".into()),
     }
 }
 
-/// Figures for Prometheus.
+/// Figures for Prometheus: the controller's own, and the newest of every live host and its containers in base units.
+///
+/// At most 100,000 of those, each host having an equal share; `dockhealth_series_left_out` says how many more there are.
 #[utoipa::path(
     get, path = "/metrics", tag = "system",
     responses((status = 200, description = "Prometheus text format 0.0.4", body = String, content_type = "text/plain"))
 )]
 pub(super) async fn metrics(api: Arc<Api>, _request: Request) -> Answer {
-    let text = metrics::render(&metrics::Figures {
-        view: &api.fleet.view(),
-        counters: &api.counters,
-        bus_connected: *api.bus.status().borrow() == BusStatus::Connected,
-        store_writable: api.history.fault().is_none(),
-        streams: super::MAX_STREAMS - api.streams.available_permits(),
+    let query = IncidentQuery { open: Some(true), host: None, limit: MAX_LIMIT };
+    // What the store cannot say is left out; that it cannot is a figure of its own.
+    let incidents = api.db.incidents(query).await.ok();
+    let text = tokio::task::spawn_blocking(move || {
+        exposition::render(&exposition::Figures {
+            view: &api.fleet.view(),
+            ticks: &api.ticks.all(),
+            now: api.clock.now().wall,
+            counters: &api.counters,
+            refused: &api.metrics.refused(),
+            incidents: incidents.as_deref(),
+            bus_connected: *api.bus.status().borrow() == BusStatus::Connected,
+            store_writable: api.history.fault().is_none(),
+            streams: super::MAX_STREAMS - api.streams.available_permits(),
+        })
     });
+    let text = text.await.map_err(|error| {
+        tracing::error!("the figures could not be written: {error}");
+        Problem::internal()
+    })?;
     Ok(typed("text/plain; version=0.0.4; charset=utf-8", text))
 }

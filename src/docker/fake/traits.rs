@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::{Behaviour, Call, FakeEngine, World};
 use crate::docker::{
     AnonymousVolumes, ContainerActuator, ContainerBuilder, ContainerSource, EngineError, EngineEvent,
-    EngineInfo, convert,
+    EngineInfo, EngineMachine, convert,
 };
 use crate::model::{ContainerFacts, ContainerId, ContainerName, EngineId, Timestamp};
 
@@ -69,7 +69,12 @@ impl ContainerSource for FakeEngine {
     async fn info(&self) -> Result<EngineInfo, EngineError> {
         self.called(Call::Info, |_| {
             let id = EngineId::new("FAKE:ENGINE").expect("printable");
-            Ok(EngineInfo { id, name: "fake-host".to_owned(), version: "20.10.24".to_owned() })
+            Ok(EngineInfo {
+                id,
+                name: "fake-host".to_owned(),
+                version: "20.10.24".to_owned(),
+                machine: EngineMachine::default(),
+            })
         })
         .await
     }

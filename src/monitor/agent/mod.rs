@@ -4,7 +4,8 @@
 //!  engine ──► watcher ──┐ inputs                 ┌─► actuator ──► engine, journal
 //!  network ◄─ sweeps ◄──┼── owner (HostState) ───┼─► keeper ──► agent.db (events, evidence, desired state)
 //!  bus ─────► desired ──┤                        └─► outbox ──► bus
-//!  bus, socket ─ asks ──┘
+//!  bus, socket ─ asks ──┤
+//!  files ───► sampling ─┘ ticks of samples ──────────► lane ──► bus
 //! ```
 //!
 //! The owner is the only one to hold the state. The others end when `shutdown` is cancelled; stopping the agent
@@ -12,12 +13,15 @@
 
 mod actuator;
 mod clock;
+mod delivery;
 mod desired;
 mod keeper;
+mod lane;
 mod looks;
 mod outbox;
 mod owner;
 mod reporter;
+mod sampling;
 mod socket;
 mod steps;
 mod sweep;
@@ -38,14 +42,17 @@ use tokio_util::task::TaskTracker;
 
 use crate::bus::{AgentCommand, AgentReply, Bus, Capability};
 use crate::docker::{AnonymousVolumes, ContainerBuilder, ContainerSource};
+use crate::metrics::{Machine, Subject};
 use crate::model::{
-    ActionKind, ActionOutcome, Actor, EventDraft, EventKind, HostName, JournalEntry, Timestamp,
+    ActionKind, ActionOutcome, Actor, EventDraft, EventKind, HostIdentity, HostName, JournalEntry, Timestamp,
 };
 use crate::store::{AgentDb, StoreError};
 
 use super::decide::{Attachment, Memory, OwnContainers, Policy};
 use super::ping::Pinger;
 
+pub use lane::{LaneParts, metric_lane};
+pub use sampling::Sampling;
 pub use watcher::RECONCILE_EVERY;
 
 /// What waits for the owner at most; whoever sends more waits.
@@ -77,6 +84,8 @@ pub struct AgentSettings {
     pub addresses: Vec<IpAddr>,
     /// What works here and what does not, told in reports.
     pub capabilities: Vec<Capability>,
+    /// Where the engine's containers run.
+    pub machine: Machine,
 }
 
 /// The edges an agent works with.
@@ -92,6 +101,8 @@ pub struct AgentParts {
     pub bus: Arc<dyn Bus>,
     /// Remembers.
     pub db: AgentDb,
+    /// How the host is measured; `None`: it is not.
+    pub sampling: Option<Sampling>,
 }
 
 /// What reaches the owner.
@@ -102,6 +113,12 @@ enum Message {
     Engine(crate::docker::EngineInfo),
     /// The desired state was seen from the bus.
     DesiredSynced,
+    /// What is to be told besides of what works here; replaces what was told by that name.
+    Capability(Capability),
+    /// The host's identity card, but for its engine.
+    Identity(Box<HostIdentity>),
+    /// Every container, to be measured.
+    Subjects(oneshot::Sender<Vec<Subject>>),
     /// A command, and where its answer goes.
     Ask(AgentCommand, oneshot::Sender<AgentReply>),
 }
@@ -153,12 +170,24 @@ pub async fn run(
     for draft in interrupted {
         keeper.keep(keeper::Keep::Event(draft.stamp(&settings.host, Timestamp::now())));
     }
+    let lane = LaneParts {
+        host: settings.host.clone(),
+        bus: parts.bus.clone(),
+        db: parts.db.clone(),
+        told: outbox_grew.clone(),
+    };
+    let (ticks, lane) = metric_lane(lane, shutdown.clone());
+    tracker.spawn(lane);
     outbox::spawn(&tracker, &parts, &settings.host, outbox_grew, &shutdown);
     let refresher = watcher::spawn(&tracker, &parts, half_done, inbox.clone(), keeper.clone(), &shutdown);
     desired::spawn(&tracker, &parts.bus, desired.clone(), inbox.clone(), keeper.clone(), &shutdown);
     let changed = reporter::spawn(&tracker, &parts.bus, &settings, &asker, &shutdown);
     if let Some(path) = &settings.socket {
         socket::spawn(&tracker, path.clone(), asker, &shutdown);
+    }
+    sampling::spawn_identity(&tracker, &settings.machine, &inbox, &shutdown);
+    if let Some(sampling) = parts.sampling.clone() {
+        sampling::spawn(&tracker, &settings.machine, sampling, &inbox, ticks, &shutdown);
     }
     let actuator = actuator::Actuator::new(&parts, &settings, refresher, &shutdown);
     let local_freeze = keeper::load_freeze(&parts.db).await?;

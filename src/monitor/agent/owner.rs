@@ -17,9 +17,10 @@ use crate::bus::{
     AgentCommand, AgentReply, CommandError, EngineReport, EngineStatus, HostReport, PROTOCOL_VERSION,
     WhyReport,
 };
-use crate::docker::EngineInfo;
+use crate::docker::{EngineInfo, EngineMachine};
 use crate::model::{
-    Actor, CheckKind, ContainerName, DesiredState, Event, EventDraft, EventId, EventKind, Freeze, Timestamp,
+    Actor, CheckKind, ContainerName, DesiredState, Event, EventDraft, EventId, EventKind, Freeze,
+    HostIdentity, Timestamp,
 };
 use crate::monitor::decide::{Decision, HostState, Input, Memory, Target};
 
@@ -46,6 +47,8 @@ pub(super) struct Owner {
     wiring: Wiring,
     state: HostState,
     engine: EngineReport,
+    engine_machine: EngineMachine,
+    identity: HostIdentity,
     desired_synced: bool,
     nonce: uuid::Uuid,
     reports: u64,
@@ -80,6 +83,8 @@ impl Owner {
             wiring,
             state,
             engine,
+            engine_machine: EngineMachine::default(),
+            identity: HostIdentity::default(),
             desired_synced: false,
             nonce,
             reports: 0,
@@ -142,7 +147,8 @@ impl Owner {
                     self.take(Message::Ask(command, answer));
                 }
             }
-            Message::Engine(EngineInfo { id, version, .. }) => {
+            Message::Engine(EngineInfo { id, version, machine, .. }) => {
+                self.engine_machine = machine;
                 self.engine = EngineReport {
                     status: EngineStatus::Reachable,
                     id: Some(id),
@@ -151,6 +157,14 @@ impl Owner {
                 };
             }
             Message::DesiredSynced => self.desired_synced = true,
+            Message::Capability(capability) => {
+                let known = &mut self.settings.capabilities;
+                known.retain(|other| other.name != capability.name);
+                known.push(capability);
+            }
+            Message::Identity(identity) => self.identity = *identity,
+            // Who asked may be gone, when the agent ends.
+            Message::Subjects(answer) => drop(answer.send(self.state.subjects())),
             Message::Ask(command, answer) => {
                 // An agent that has just started must not say that there are no containers.
                 if let Some(early) = self.early.as_mut().filter(|_| is_about_containers(&command)) {
@@ -313,7 +327,22 @@ impl Owner {
             threshold: self.state.threshold_in_force(),
             desired_synced: self.desired_synced,
             outbox: None,
+            identity: Some(self.identity()),
             containers: self.state.reports(now),
+        }
+    }
+
+    /// The identity card; what no file tells here, the engine may.
+    fn identity(&self) -> HostIdentity {
+        let (card, engine) = (self.identity.clone(), self.engine_machine.clone());
+        HostIdentity {
+            cores: card.cores.or(engine.cores),
+            memory_bytes: card.memory_bytes.or(engine.memory_bytes),
+            kernel: card.kernel.or(engine.kernel),
+            os: card.os.or(engine.os),
+            architecture: card.architecture.or(engine.architecture),
+            engine_version: self.engine.version.clone(),
+            ..card
         }
     }
 

@@ -24,6 +24,7 @@ use crate::bus::{
 };
 use crate::docker::EngineError;
 use crate::docker::fake::{Behaviour, Call, FakeEngine, Op};
+use crate::metrics::Machine;
 use crate::model::{
     ContainerId, ContainerKey, ContainerName, DesiredEntry, DesiredState, EventKind, Health, HostName,
 };
@@ -102,6 +103,7 @@ impl World {
             own: OwnContainers::default(),
             addresses: Vec::new(),
             capabilities: Vec::new(),
+            machine: Machine::Elsewhere,
         };
         let engine = Arc::new(self.engine.clone());
         let parts = AgentParts {
@@ -110,6 +112,7 @@ impl World {
             pinger: Some(self.pinger.clone()),
             bus: Arc::new(self.bus.clone()),
             db: db.clone(),
+            sampling: None,
         };
         let (runtime, shutdown) = (runtime(), CancellationToken::new());
         let done = runtime.spawn(run(settings, parts, shutdown.clone()));
@@ -523,7 +526,7 @@ impl World {
                 if cut {
                     return;
                 }
-                let ack = encode(&OutboxAck { v: PROTOCOL_VERSION, seq: batch.seq });
+                let ack = encode(&OutboxAck { v: PROTOCOL_VERSION, seq: batch.seq, refused: None });
                 message.reply.unwrap().send(ack).await.unwrap();
             }
         })

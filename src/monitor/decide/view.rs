@@ -4,8 +4,9 @@ use super::Hold;
 use super::state::{History, HostState, UnderWay};
 use super::watch::Watch;
 use crate::bus::ContainerReport;
+use crate::metrics::{NetworkUse, Subject};
 use crate::model::{
-    CheckRecord, ContainerName, Freeze, Health, Now, RunState, Threshold, Timestamp, Verdict,
+    CheckRecord, ContainerName, Freeze, Health, LossPercent, Now, RunState, Threshold, Timestamp, Verdict,
 };
 
 /// What the core can tell of one container for `why`.
@@ -30,6 +31,22 @@ impl HostState {
             self.watches.values().map(|watch| self.report(watch, now)).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
+    }
+
+    /// Every container, to be measured.
+    pub fn subjects(&self) -> Vec<Subject> {
+        let facts = || self.watches.values().map(|watch| &watch.facts);
+        let find = |owner: &str| facts().find(|facts| facts.is_called(owner));
+        let subject = |watch: &'_ Watch| {
+            let (loss_percent, rtt_ms) = watch.last_figures();
+            Subject {
+                restarts: Some(self.histories.get(&watch.facts.name).map_or(0, |history| history.restarts)),
+                loss_percent: loss_percent.map(LossPercent::percent),
+                rtt_ms,
+                ..Subject::new(&watch.facts, NetworkUse::of(&watch.facts, find))
+            }
+        };
+        self.watches.values().map(subject).collect()
     }
 
     /// The threshold in force on this host.

@@ -86,7 +86,10 @@ impl EchoSocket {
             socket.set_nonblocking(true)?;
             socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
             // The kernel notes when each packet reached the host, so round trips are true however late they are read.
-            set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1_i32)?;
+            // Where it does not (emulators such as qemu-user), a packet arrives when it is read.
+            if let Err(error) = set_option(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1_i32) {
+                tracing::debug!(%error, "packets bear no time of arrival");
+            }
             if family == Family::V4 {
                 // Packets that may not be fragmented, and need not be, are spared the choice of an id: a tenth of a
                 // probe's cost.

@@ -3,6 +3,7 @@
 mod healing;
 mod journal;
 mod outbox;
+mod ticks;
 
 use std::path::Path;
 
@@ -19,6 +20,7 @@ pub use healing::AnsweredRow;
 #[cfg(test)]
 pub(crate) use journal::Untaken;
 pub use outbox::{DEFAULT_OUTBOX_BYTES, MAX_ITEM_BYTES, OutboxSlice, PushOutcome};
+pub use ticks::{DEFAULT_TICK_BYTES, Durability, TickRow, TicksKept};
 
 static LAYOUT: Layout = Layout {
     role: "agent",
@@ -46,35 +48,65 @@ static LAYOUT: Layout = Layout {
             PRIMARY KEY (container_id, address)
         ) STRICT, WITHOUT ROWID;
         CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, item TEXT NOT NULL) STRICT;
+    ", "
+        CREATE TABLE ticks (
+            seq INTEGER PRIMARY KEY, samples INTEGER NOT NULL, json INTEGER NOT NULL, body BLOB NOT NULL
+        ) STRICT;
+        ALTER TABLE identity ADD COLUMN metrics_session TEXT;
     "],
     remedy: "move it and the files beside it (-wal, -shm) away and start again; that loses restart counts and \
-             budgets, quarantines and events not yet delivered; what is monitored comes again from the controller",
+             budgets, quarantines, events and metrics not yet delivered; what is monitored comes again from the controller",
 };
 
-/// The agent's database. Clones share it. What a method returned `Ok` for is on the disk.
+/// How much waits for the controller at most, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutboxBounds {
+    /// Events, as JSON.
+    pub events: u64,
+    /// Metrics, compressed; a twentieth of the free disk where that is less.
+    pub metrics: u64,
+}
+
+impl Default for OutboxBounds {
+    /// 64 MiB, 256 MiB.
+    fn default() -> Self {
+        Self { events: DEFAULT_OUTBOX_BYTES, metrics: DEFAULT_TICK_BYTES }
+    }
+}
+
+/// The agent's database. Clones share it. What a method returned `Ok` for is on the disk, but for metrics where it says
+/// otherwise.
 #[derive(Clone)]
 pub struct AgentDb {
     db: Db,
+    identity: Identity,
+    outbox_bytes: u64,
+    tick_bytes: u64,
+}
+
+/// Who this installation is, and the ids of its two outboxes.
+#[derive(Debug, Clone)]
+struct Identity {
     instance: InstanceId,
     session: Uuid,
-    outbox_bytes: u64,
+    metrics_session: Uuid,
 }
 
 impl AgentDb {
     /// Opens `agent.db` in `data_dir`, making both if need be. Blocks; meant for startup.
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
-        Self::open_with_outbox(data_dir, DEFAULT_OUTBOX_BYTES)
+        Self::open_with(data_dir, OutboxBounds::default())
     }
 
-    /// The same with an outbox of at most `outbox_bytes` bytes of items.
-    pub fn open_with_outbox(data_dir: &Path, outbox_bytes: u64) -> Result<Self, StoreError> {
+    /// The same with other bounds.
+    pub fn open_with(data_dir: &Path, bounds: OutboxBounds) -> Result<Self, StoreError> {
         let mut identity = None;
         let db = Db::open_then(data_dir, &LAYOUT, |conn| {
             identity = Some(identify(conn)?);
             Ok(())
         })?;
-        let (instance, session) = identity.expect("set by the step above, which succeeded");
-        Ok(Self { db, instance, session, outbox_bytes })
+        let identity = identity.expect("set by the step above, which succeeded");
+        Ok(Self { db, identity, outbox_bytes: bounds.events, tick_bytes: bounds.metrics })
     }
 
     /// Finishes what was asked for, closes the file and gives the directory up; later calls fail, on every clone.
@@ -84,12 +116,17 @@ impl AgentDb {
 
     /// This installation's identity, made with the database.
     pub fn instance(&self) -> InstanceId {
-        self.instance.clone()
+        self.identity.instance.clone()
     }
 
-    /// The outbox's own id, made with the database.
+    /// The id of the outbox of events, made with the database.
     pub fn session(&self) -> Uuid {
-        self.session
+        self.identity.session
+    }
+
+    /// The id of the outbox of metrics, so that its numbers never mix with those of events.
+    pub fn metrics_session(&self) -> Uuid {
+        self.identity.metrics_session
     }
 
     /// The copy of the desired state. What cannot be read is passed over, with a warning.
@@ -134,13 +171,19 @@ impl AgentDb {
 }
 
 /// Reads the identity, made on the first call.
-fn identify(conn: &rusqlite::Connection) -> Result<(InstanceId, Uuid), Fault> {
+fn identify(conn: &rusqlite::Connection) -> Result<Identity, Fault> {
+    let [instance, session, metrics_session] = std::array::from_fn(|_| Uuid::new_v4().to_string());
     conn.execute(
-        "INSERT OR IGNORE INTO identity (one, instance, session) VALUES (1, ?1, ?2)",
-        [Uuid::new_v4().to_string(), Uuid::new_v4().to_string()],
+        "INSERT INTO identity (one, instance, session, metrics_session) VALUES (1, ?1, ?2, ?3)
+         ON CONFLICT (one) DO UPDATE SET metrics_session = excluded.metrics_session WHERE metrics_session IS NULL",
+        [instance, session, metrics_session],
     )?;
-    Ok(conn.query_row("SELECT instance, session FROM identity", [], |row| {
-        Ok((rows::name(row, 0)?, rows::name(row, 1)?))
+    Ok(conn.query_row("SELECT instance, session, metrics_session FROM identity", [], |row| {
+        Ok(Identity {
+            instance: rows::name(row, 0)?,
+            session: rows::name(row, 1)?,
+            metrics_session: rows::name(row, 2)?,
+        })
     })?)
 }
 

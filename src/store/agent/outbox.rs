@@ -1,4 +1,4 @@
-//! The outbox: what the controller has not acknowledged yet, bounded by bytes.
+//! The outbox of events: what the controller has not acknowledged yet, bounded by bytes.
 //!
 //! Items are numbered from 1 without gaps for the life of the database, and forgotten only from the front, so what
 //! waits is always one gapless run.
@@ -150,6 +150,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::OutboxBounds;
     use crate::store::fixture::{self, Dir};
 
     const LIMIT: u64 = 4_000;
@@ -218,9 +219,13 @@ mod tests {
         rows::json(item).len()
     }
 
+    fn open(dir: &Dir) -> AgentDb {
+        AgentDb::open_with(dir.path(), OutboxBounds { events: LIMIT, ..OutboxBounds::default() }).unwrap()
+    }
+
     async fn run(steps: Vec<Step>) {
         let dir = Dir::new();
-        let mut db = AgentDb::open_with_outbox(dir.path(), LIMIT).unwrap();
+        let mut db = open(&dir);
         let (session, instance) = (db.session(), db.instance());
         let mut model = Model::default();
         for step in steps {
@@ -247,7 +252,7 @@ mod tests {
                 }
                 Step::Reopen => {
                     db.close().await;
-                    db = AgentDb::open_with_outbox(dir.path(), LIMIT).unwrap();
+                    db = open(&dir);
                     assert_eq!((db.session(), db.instance()), (session, instance.clone()));
                 }
             }

@@ -24,7 +24,8 @@ pub struct Ingested {
 }
 
 impl ControllerDb {
-    /// Stores what is new in `batch`, with the incidents it opens and closes, in one transaction.
+    /// Stores the events that are new in `batch`, with the incidents they open and close, in one transaction. Metrics are
+    /// kept elsewhere and are passed over.
     ///
     /// Of one outbox (host and session), only numbers above the highest stored are new: an agent sends a batch only
     /// after those before it were acknowledged, so anything lower is a repetition.
@@ -80,7 +81,7 @@ fn ingest(
                 ingested.stored.push(event);
             }
             OutboxItem::Event(_) if seq > high => ingested.refused += 1,
-            OutboxItem::Event(_) | OutboxItem::Unknown => {}
+            OutboxItem::Event(_) | OutboxItem::Metrics(_) | OutboxItem::Unknown => {}
         }
     }
     if ingested.refused > 0 {
@@ -125,7 +126,7 @@ mod tests {
     use super::*;
     use crate::model::EventId;
     use crate::store::fixture::{self, Dir};
-    use crate::store::{AgentDb, EventQuery};
+    use crate::store::{AgentDb, EventQuery, OutboxBounds};
 
     fn now() -> Timestamp {
         Timestamp::from_millis(5_000)
@@ -156,7 +157,8 @@ mod tests {
     async fn run(steps: Vec<Step>, outbox_bytes: u64) {
         let dir = Dir::new();
         let open = || {
-            let agent = AgentDb::open_with_outbox(dir.path(), outbox_bytes).unwrap();
+            let bounds = OutboxBounds { events: outbox_bytes, ..OutboxBounds::default() };
+            let agent = AgentDb::open_with(dir.path(), bounds).unwrap();
             (agent, ControllerDb::open(dir.path()).unwrap())
         };
         let (mut agent, mut controller) = open();
@@ -200,7 +202,7 @@ mod tests {
         let waiting = agent.peek(1000, 1 << 20).await.unwrap().map(|s| s.items).unwrap_or_default();
         let waiting = waiting.into_iter().filter_map(|item| match item {
             OutboxItem::Event(event) => Some(event.id),
-            OutboxItem::Unknown => None,
+            OutboxItem::Metrics(_) | OutboxItem::Unknown => None,
         });
         let safe: BTreeSet<EventId> = waiting.chain(stored).collect();
         let lost = pushed.iter().filter(|id| !safe.contains(id)).count() as u64;

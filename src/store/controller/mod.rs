@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::db::{Db, Layout};
-use super::{StoreError, desired, rows};
+use super::{StoreError, desired, rows, series};
 use crate::bus::DesiredChange;
 use crate::model::{DesiredState, Timestamp};
 
@@ -22,7 +22,8 @@ pub use tokens::{MAX_TOKENS, TokenRow};
 
 static LAYOUT: Layout = Layout {
     role: "controller",
-    migrations: &["
+    migrations: &[
+        "
         CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
         CREATE TABLE desired (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
         CREATE TABLE sessions (
@@ -52,7 +53,9 @@ static LAYOUT: Layout = Layout {
             host TEXT PRIMARY KEY, instance TEXT NOT NULL, engine_id TEXT, first_seen INTEGER NOT NULL,
             last_seen INTEGER NOT NULL, report TEXT NOT NULL
         ) STRICT;
-        "],
+        ",
+        series::TABLES,
+    ],
     remedy: "restore a backup, or move it and the files beside it (-wal, -shm) away and start again; that loses the \
              history, the access tokens and, where there is no NATS, which containers are monitored",
 };
@@ -77,7 +80,7 @@ impl Default for Retention {
 /// The controller's database. Clones share it. What a method returned `Ok` for is on the disk.
 #[derive(Clone)]
 pub struct ControllerDb {
-    db: Db,
+    pub(super) db: Db,
     retention: Retention,
 }
 

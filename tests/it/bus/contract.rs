@@ -36,6 +36,7 @@ on_every_bus! {
     reports_reach_their_readers(hard());
     a_command_reaches_one_host_and_is_answered(hard());
     an_outbox_is_acknowledged(hard());
+    a_group_shares_messages(hard());
     nobody_there_is_known_at_once(hard());
     silence_ends_in_time(hard());
     fifty_hosts_answer_one_question(many());
@@ -51,6 +52,37 @@ fn hard() -> Vec<String> {
 
 fn many() -> Vec<String> {
     (0..50).map(|n| format!("host-{n}")).collect()
+}
+
+async fn a_group_shares_messages(rig: Rig) {
+    const MESSAGES: usize = 60;
+    let controllers = [rig.controller().await, rig.controller().await];
+    let mut all = controllers[0].subscribe(&Subject::AllOutboxes).await.unwrap();
+    let mut members = Vec::new();
+    for controller in &controllers {
+        members.push(controller.subscribe_shared(&Subject::AllOutboxes, "controllers").await.unwrap());
+    }
+    let agent = rig.agent(HARD[0]).await;
+    let subject = Subject::Outbox(name(HARD[0]));
+    for n in 0..MESSAGES {
+        agent.publish(&subject, n.to_string().into()).await.unwrap();
+    }
+    for n in 0..MESSAGES {
+        assert_eq!(next(&mut all).await.payload, n.to_string());
+    }
+    let [mut one, mut other] = <[_; 2]>::try_from(members).ok().unwrap();
+    let (mut shared, mut counts) = (Vec::new(), [0, 0]);
+    while shared.len() < MESSAGES {
+        let (who, message) = tokio::select! {
+            message = next(&mut one) => (0, message),
+            message = next(&mut other) => (1, message),
+        };
+        counts[who] += 1;
+        shared.push(String::from_utf8(message.payload.to_vec()).unwrap().parse::<usize>().unwrap());
+    }
+    shared.sort_unstable();
+    assert_eq!(shared, (0..MESSAGES).collect::<Vec<_>>(), "each reached one of the group");
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
 }
 
 async fn reports_reach_their_readers(rig: Rig) {

@@ -2,11 +2,11 @@
 //! it was.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dockhealth::bus::{
-    AgentCommand, AgentReply, HostReport, OutboxAck, OutboxBatch, OutboxItem, decode, decode_entry, encode,
-    encode_entry, parse_key,
+    AgentCommand, AgentReply, HostReport, OutboxAck, OutboxBatch, OutboxItem, decode, decode_batch,
+    decode_entry, encode, encode_batch, encode_entry, parse_key,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,6 +18,26 @@ fn again<T: DeserializeOwned + Serialize>(recorded: &[u8]) -> Vec<u8> {
 
 fn entry(key: &str) -> impl Fn(&[u8]) -> Vec<u8> + use<'_> {
     move |recorded| encode_entry(&decode_entry(parse_key(key).unwrap(), recorded).unwrap()).unwrap()
+}
+
+/// The recordings that are plain JSON.
+fn recordings() -> impl Iterator<Item = PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/protocol/v1");
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|ext| ext == "json"))
+}
+
+#[test]
+fn a_compressed_batch_is_the_plain_one() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/protocol/v1");
+    let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    let batch: OutboxBatch = decode(&read("outbox_batch_metrics.json")).unwrap();
+    assert!(matches!(&batch.items[..], [OutboxItem::Metrics(tick)] if tick.containers.len() == 1));
+    // As gzip(1) writes it, and as we do.
+    for compressed in [read("outbox_batch_metrics.json.gz"), encode_batch(&batch).to_vec()] {
+        let read = decode_batch(&compressed).unwrap();
+        assert_eq!((read.batch, read.unreadable), (batch.clone(), None));
+    }
 }
 
 #[test]
@@ -34,9 +54,7 @@ fn version_1_is_read_and_written_as_recorded() {
         ("desired_freeze", Box::new(entry("freeze.all"))),
     ];
     let mut seen = BTreeMap::new();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/protocol/v1");
-    for file in std::fs::read_dir(&folder).unwrap() {
-        let path = file.unwrap().path();
+    for path in recordings() {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let kind = kinds.iter().find(|(kind, _)| name.starts_with(kind));
         let (kind, again) = kind.unwrap_or_else(|| panic!("{name}: no such kind of message"));
@@ -93,8 +111,7 @@ fn the_protocol_page_shows_every_recording() {
     let shown: Vec<Value> =
         page.split("```json\n").skip(1).map(|rest| parse(rest.split("```").next().unwrap())).collect();
     let mut recorded = Vec::new();
-    for file in std::fs::read_dir(root.join("tests/fixtures/protocol/v1")).unwrap() {
-        let path = file.unwrap().path();
+    for path in recordings() {
         recorded.push(parse(&std::fs::read_to_string(&path).unwrap()));
         assert!(
             shown.contains(recorded.last().unwrap()),

@@ -74,6 +74,14 @@ impl Daemon {
         child.wait().expect("and waited for");
     }
 
+    /// Ends it in order, with SIGTERM.
+    pub(super) fn end(&self) {
+        let mut child = self.child.lock().expect("no other thread failed").take().expect("it runs");
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+        wait_for("it ends", DEADLINE, || child.try_wait().expect("our own child"));
+    }
+
     /// What it has logged.
     pub(super) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
@@ -151,19 +159,8 @@ impl Fleet {
     /// Makes a request; `None` when the controller does not answer. Gives status and body.
     pub(super) fn ask(&self, method: &str, path: &str, body: &str) -> Option<Answer> {
         let listen = self.controller.args.iter().position(|arg| arg == "--listen").expect("given above");
-        let url = format!("http://{}{path}", self.controller.args[listen + 1]);
-        let token = fs::read_to_string(self.data("controller").join("token")).unwrap_or_default();
-        let config = ureq::Agent::config_builder().http_status_as_error(false);
-        let client: ureq::Agent = config.timeout_global(Some(Duration::from_secs(15))).build().into();
-        let request = http::Request::builder().method(method).uri(url);
-        let request = request.header("Authorization", format!("Bearer {}", token.trim()));
-        let request = request.header("Content-Type", "application/json").body(body.to_owned());
-        let mut answer = client.run(request.expect("a proper request")).ok()?;
-        let header = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
-        let missing = header("Dockhealth-Hosts-Missing");
-        let (status, expected) = (answer.status().as_u16(), header("Dockhealth-Hosts-Expected"));
-        let text = answer.body_mut().read_to_string().ok()?;
-        Some(Answer { status, expected, missing, json: serde_json::from_str(&text).unwrap_or(Value::Null) })
+        let token = self.data("controller").join("token");
+        ask(&self.controller.args[listen + 1], &token, method, path, body)
     }
 
     /// A GET that must succeed in the end.
@@ -274,6 +271,23 @@ pub(super) struct Answer {
     pub(super) json: Value,
 }
 
+/// Makes a request to the controller at `listen`, with the token in a file.
+pub(super) fn ask(listen: &str, token: &Path, method: &str, path: &str, body: &str) -> Option<Answer> {
+    let url = format!("http://{listen}{path}");
+    let token = fs::read_to_string(token).unwrap_or_default();
+    let config = ureq::Agent::config_builder().http_status_as_error(false);
+    let client: ureq::Agent = config.timeout_global(Some(Duration::from_secs(15))).build().into();
+    let request = http::Request::builder().method(method).uri(url);
+    let request = request.header("Authorization", format!("Bearer {}", token.trim()));
+    let request = request.header("Content-Type", "application/json").body(body.to_owned());
+    let mut answer = client.run(request.expect("a proper request")).ok()?;
+    let header = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
+    let missing = header("Dockhealth-Hosts-Missing");
+    let (status, expected) = (answer.status().as_u16(), header("Dockhealth-Hosts-Expected"));
+    let text = answer.body_mut().read_to_string().ok()?;
+    Some(Answer { status, expected, missing, json: serde_json::from_str(&text).unwrap_or(Value::Null) })
+}
+
 fn agent_args(nats: &NatsServer, engine: &Dockerd, data: &str, options: &[&str]) -> Vec<String> {
     let (nats, engine) = (nats.url(), engine.address());
     let own = ["agent", "--nats", &nats, "--hostname", HOST, "--docker-host", &engine, "--data-dir", data];
@@ -281,7 +295,7 @@ fn agent_args(nats: &NatsServer, engine: &Dockerd, data: &str, options: &[&str])
 }
 
 /// A loopback address that nobody listens on.
-fn free_address() -> String {
+pub(super) fn free_address() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("it is bound").to_string()
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use dockhealth::controller::{Controller, ControllerConfig, InsecureHttp, StartError, TlsFiles, mint_token};
 use dockhealth::model::Scope;
+use dockhealth::store::{ControllerDb, DEFAULT_RETENTION, EmbeddedStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
@@ -114,11 +115,12 @@ async fn beyond_this_machine_reads_need_a_token_too() {
 #[tokio::test]
 async fn plain_http_beyond_this_machine_is_refused_with_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
-    let db = dockhealth::store::ControllerDb::open(dir.path()).unwrap();
+    let db = ControllerDb::open(dir.path()).unwrap();
     let config = ControllerConfig::new("c".parse().unwrap(), dir.path().to_owned());
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let bus = Arc::new(World::new().await.bus);
-    let started = Controller::start(config, bus, db, listener, CancellationToken::new()).await;
+    let metrics = Arc::new(EmbeddedStore::open(&db, DEFAULT_RETENTION).unwrap());
+    let started = Controller::start(config, bus, db, metrics, listener, CancellationToken::new()).await;
     let Err(error @ StartError::Insecure(_)) = started else { panic!("it started") };
     let text = error.to_string();
     assert!(text.contains("--tls-cert") && text.contains("--insecure-http"), "{text}");

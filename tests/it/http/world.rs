@@ -16,7 +16,7 @@ use dockhealth::model::{
     Actor, DesiredState, Event, EventDraft, EventKind, Health, HostName, LossPercent, RunState, Threshold,
     Timestamp,
 };
-use dockhealth::store::ControllerDb;
+use dockhealth::store::{ControllerDb, DEFAULT_RETENTION, EmbeddedStore};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::net::TcpListener;
@@ -74,6 +74,14 @@ impl Bus for TestBus {
 
     async fn subscribe(&self, subject: &Subject) -> Result<BoxStream<'static, Incoming>, BusError> {
         self.up()?.subscribe(subject).await
+    }
+
+    async fn subscribe_shared(
+        &self,
+        subject: &Subject,
+        group: &str,
+    ) -> Result<BoxStream<'static, Incoming>, BusError> {
+        self.up()?.subscribe_shared(subject, group).await
     }
 
     async fn request(&self, subject: &Subject, payload: Bytes, within: Duration) -> Result<Bytes, BusError> {
@@ -155,8 +163,10 @@ impl World {
         setup(&mut config);
         let listener = TcpListener::bind(listen).await.unwrap();
         let shutdown = CancellationToken::new();
-        let parts = (Arc::new(bus.clone()), db.clone(), shutdown.clone());
-        let controller = Controller::start(config, parts.0, parts.1, listener, parts.2).await.unwrap();
+        let metrics = EmbeddedStore::open(&db, DEFAULT_RETENTION).unwrap();
+        let parts = (Arc::new(bus.clone()), db.clone(), Arc::new(metrics), shutdown.clone());
+        let controller =
+            Controller::start(config, parts.0, parts.1, parts.2, listener, parts.3).await.unwrap();
         let token = std::fs::read_to_string(dir.path().join("token")).unwrap_or_default().trim().to_owned();
         let mut address = controller.address();
         if address.ip().is_unspecified() {
@@ -270,7 +280,7 @@ pub(super) fn container(name: &str) -> ContainerReport {
     }
 }
 
-pub(super) fn report(name: &str, containers: Vec<ContainerReport>) -> HostReport {
+pub(crate) fn report(name: &str, containers: Vec<ContainerReport>) -> HostReport {
     HostReport {
         v: PROTOCOL_VERSION,
         host: host(name),
@@ -292,6 +302,7 @@ pub(super) fn report(name: &str, containers: Vec<ContainerReport>) -> HostReport
         threshold: Threshold::default(),
         desired_synced: true,
         outbox: Some(0),
+        identity: None,
         containers,
     }
 }

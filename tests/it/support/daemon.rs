@@ -15,6 +15,7 @@ const DEADLINE: Duration = Duration::from_mins(1);
 /// `dockhealth up`, `agent` or `controller` with a data directory of its own. Killed when dropped; what it logged is
 /// shown when the test fails.
 pub(crate) struct Daemon {
+    program: Vec<String>,
     name: String,
     args: Vec<String>,
     env: Vec<(String, String)>,
@@ -33,11 +34,23 @@ impl Daemon {
 
     /// The same with these environment variables.
     pub(crate) fn start_with(name: &str, dir: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::start_program(&[DOCKHEALTH], name, dir, args, env)
+    }
+
+    /// The same of another build of dockhealth; `program` may begin with an emulator.
+    pub(crate) fn start_program(
+        program: &[&str],
+        name: &str,
+        dir: &Path,
+        args: &[&str],
+        env: &[(&str, &str)],
+    ) -> Self {
         fs::create_dir_all(dir).expect("a folder for it");
+        let program = program.iter().map(|word| (*word).to_owned()).collect();
         let env = env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
         let (name, dir) = (name.to_owned(), dir.to_owned());
-        let mut daemon = Self { name, args, env, dir, child: None, address: None, begun: 0 };
+        let mut daemon = Self { program, name, args, env, dir, child: None, address: None, begun: 0 };
         daemon.spawn();
         daemon
     }
@@ -122,7 +135,8 @@ impl Daemon {
         let log =
             File::options().create(true).append(true).open(self.log_file()).expect("a file in our folder");
         self.begun = self.log().len();
-        let mut command = clean_command(&self.dir);
+        let mut command = clean_command_of(&self.program[0], &self.dir);
+        command.args(&self.program[1..]);
         command.arg(&self.name).args(&self.args).envs(self.env.iter().map(|(key, value)| (key, value)));
         if self.serves() {
             command.args(["--listen", self.address.as_deref().unwrap_or("127.0.0.1:0")]);
@@ -169,7 +183,12 @@ impl Drop for Daemon {
 
 /// The binary with nothing of this machine's settings, whose state is in `dir`.
 pub(crate) fn clean_command(dir: &Path) -> Command {
-    let mut command = Command::new(DOCKHEALTH);
+    clean_command_of(DOCKHEALTH, dir)
+}
+
+/// The same of another program.
+pub(crate) fn clean_command_of(program: &str, dir: &Path) -> Command {
+    let mut command = Command::new(program);
     command
         .env_clear()
         .env("DOCKHEALTH_DATA_DIR", dir)

@@ -5,7 +5,9 @@
 
 pub(crate) mod daemon;
 pub(crate) mod dockerd;
+pub(crate) mod memory;
 pub(crate) mod nats;
+pub(crate) mod victoria;
 
 use std::cell::RefCell;
 use std::path::Path;

@@ -15,7 +15,7 @@ fn report(host: &str, nonce: u128, engine: &str) -> Arc<HostReport> {
         instance: format!("instance-{nonce}").parse().unwrap(),
         nonce: Uuid::from_u128(nonce),
         seq: 1,
-        time: Timestamp::from_millis(0),
+        time: Timestamp::from_millis(1_000_000),
         agent_version: "0.1.0".into(),
         addresses: Vec::new(),
         engine: EngineReport {
@@ -30,6 +30,7 @@ fn report(host: &str, nonce: u128, engine: &str) -> Arc<HostReport> {
         threshold: Threshold::default(),
         desired_synced: true,
         outbox: None,
+        identity: None,
         containers: Vec::new(),
     })
 }
@@ -49,7 +50,11 @@ fn run(steps: &[Step]) -> Vec<String> {
     let mut told = Vec::new();
     for step in steps {
         let (second, events) = match *step {
-            Says(t, host, nonce, engine) => (t, fleet.feed(report(host, nonce, engine), at(t)).unwrap()),
+            Says(t, host, nonce, engine) => {
+                let mut said = report(host, nonce, engine);
+                Arc::make_mut(&mut said).time = at(t).wall;
+                (t, fleet.feed(said, at(t)).unwrap())
+            }
             Tick(t) => (t, fleet.tick(at(t))),
             Deaf(t) => {
                 fleet.hearing(false, at(t));
@@ -145,6 +150,7 @@ fn restored_hosts_have_15_s_to_speak_and_told_silence_is_not_told_again() {
         first_seen: Timestamp::from_millis(0),
         last_seen: Timestamp::from_millis(0),
         presence,
+        clock_skewed: false,
         report: None,
     };
     fleet.restore([known("a", Presence::Live), known("b", Presence::Silent)], at(0));

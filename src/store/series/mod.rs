@@ -1,0 +1,112 @@
+//! Metrics over time, behind one trait: embedded in `controller.db`, or a server that speaks Prometheus' protocols.
+
+mod embedded;
+mod remote;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use super::StoreError;
+use crate::model::{HostName, MetricSubject, MetricTick, SeriesName};
+
+pub(super) use embedded::TABLES;
+pub use embedded::{DEFAULT_RETENTION, EmbeddedStore, MAX_SERIES, RAW_SPAN, Refusal};
+pub use remote::{RemoteOptions, RemoteStore, StoreCredentials};
+
+/// Points that one range may have per series.
+pub const MAX_POINTS: usize = 11_000;
+
+/// What one host measured at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostTick {
+    /// Whose.
+    pub host: HostName,
+    /// What.
+    pub tick: MetricTick,
+}
+
+/// What to make of the samples that fall into one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Statistic {
+    /// Their mean.
+    #[default]
+    Mean,
+    /// The largest.
+    Max,
+}
+
+/// Which samples of one subject, and how finely.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RangeQuery {
+    /// Whose.
+    pub subject: MetricSubject,
+    /// Which series; a metric without its part stands for all its parts. Empty: all there are.
+    pub names: Vec<SeriesName>,
+    /// The first point, unix seconds; a multiple of `step`.
+    pub from: i64,
+    /// No point is later, unix seconds.
+    pub to: i64,
+    /// Seconds between points, above 0; `(to - from) / step` is below [`MAX_POINTS`].
+    pub step: u32,
+    /// What a point is of the samples later than the point before it, and not later than itself.
+    pub statistic: Statistic,
+}
+
+/// The answer: as many values in each series as there are points.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SeriesRange {
+    /// The points, unix seconds, `step` apart.
+    pub times: Vec<i64>,
+    /// The values; `None` where no sample is.
+    pub series: BTreeMap<SeriesName, Vec<Option<f64>>>,
+}
+
+/// What one series was over a span.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Summary {
+    /// The mean of its samples.
+    pub mean: f64,
+    /// The largest.
+    pub max: f64,
+    /// The last.
+    pub last: f64,
+}
+
+/// Where metrics are kept. Clones of the implementations share what they keep.
+#[async_trait]
+pub trait MetricStore: Send + Sync + 'static {
+    /// Stores ticks; after `Ok` they survive `kill -9` and power loss. A tick may come late, or again: samples are told apart
+    /// by subject, series and time, so each is there once. What will never be kept ([`Self::refused`]) is counted, and no error.
+    async fn write(&self, ticks: Vec<HostTick>) -> Result<(), StoreError>;
+
+    /// The samples of one subject. A series without any sample in the range is left out.
+    async fn range(&self, query: RangeQuery) -> Result<SeriesRange, StoreError>;
+
+    /// What one metric was for every container of `host`, or of all hosts, and for the hosts themselves, between two moments
+    /// (unix seconds, the later included). Subjects without a sample are left out.
+    async fn summarize(
+        &self,
+        host: Option<HostName>,
+        name: SeriesName,
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<(MetricSubject, Summary)>, StoreError>;
+
+    /// Looks after what is kept until `shutdown`, or ends at once where others do.
+    async fn maintain(&self, shutdown: CancellationToken) {
+        drop(shutdown);
+    }
+
+    /// How many samples were refused for good since the start, by reason; empty where none ever are.
+    fn refused(&self) -> Vec<(Refusal, u64)> {
+        Vec::new()
+    }
+
+    /// Forgets a host and its containers. A store that others write to as well leaves that to its own retention.
+    async fn forget(&self, host: &HostName) -> Result<(), StoreError> {
+        let _ = host;
+        Ok(())
+    }
+}
