@@ -1,7 +1,7 @@
 """What measuring costs: one sweep beside a bare loop over the same files, and the agent at 10 s beside docker stats and netdata.
 
 Goals: a sweep takes at most twice the bare loop's CPU time; the agent, the engine's share included and net of idle, at most a
-tenth of the cheaper of the other two; RSS < 15 MB. `dockhealth up` is measured, so the controller's part is in it.
+tenth of the cheaper of the other two; RSS < 15 MB. `dockhealth up` is agent and controller, which stores the samples too.
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import glob
 import os
 import re
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -152,9 +151,7 @@ def running(*command):
 @contextlib.contextmanager
 def netdata():
     """Its cheap set: machine, disks and cgroups, each 10 s, kept in memory."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = lab.free_port()
     with tempfile.TemporaryDirectory() as folder:
         for name in ("cache", "lib", "log"):
             os.mkdir(f"{folder}/{name}")
@@ -198,9 +195,12 @@ def compare():
         rows.append((label, f"{own:.3f}", f"{engine:.3f}", f"{own + engine:.3f}", f"{rss:.1f}"))
         return own + engine
 
+    with lab.dockhealth_agent(*OPTIONS, "10s") as (process, _):
+        time.sleep(10)
+        ours = row("dockhealth agent", cost(process.pid))
     with lab.dockhealth_up(*OPTIONS, "10s") as (process, _):
         time.sleep(10)
-        ours = row("dockhealth up", cost(process.pid))
+        row("dockhealth up", cost(process.pid))
     with running("docker", "stats", "--format", "{{.Name}}") as pid:
         others = [row("docker stats", cost(pid))]
     if shutil.which("netdata"):

@@ -4,13 +4,10 @@ Goals, at 10 s: controller's RSS < 300 MB, and it keeps up. The lag is from the 
 had stored it. Hosts, NATS server and controller share this machine, so its ceiling is that of all three together.
 """
 
-import contextlib
 import json
 import os
 import queue
-import socket
 import subprocess
-import tempfile
 import threading
 import time
 
@@ -23,44 +20,9 @@ WARM_UP, SECONDS = int(os.environ.get("BENCH_WARM_UP", "40")), int(os.environ.ge
 STEPS = [(1, 10), (1, 5), (1, 2), (1, 1), (2, 1), (4, 1)]
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def listens(port):
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
-
-
-@contextlib.contextmanager
-def process(log, *command):
-    """A process that logs into `log`, ended in the end."""
-    with open(log, "w") as out:
-        child = subprocess.Popen(command, stdout=out, stderr=out)
-    try:
-        yield child
-    finally:
-        child.terminate()
-        child.wait(timeout=60)
-
-
-@contextlib.contextmanager
 def fleet():
-    """A NATS server and a controller on it; gives the server's process, its URL, and the controller's process."""
-    with tempfile.TemporaryDirectory() as folder:
-        port, door = free_port(), free_port()
-        url = f"nats://127.0.0.1:{port}"
-        server = ["nats-server", "--addr", "127.0.0.1", "--port", str(port), "--jetstream", "--store_dir", f"{folder}/js"]
-        controller = [lab.BINARY, "controller", "--data-dir", f"{folder}/data", "--nats", url, "--listen", f"127.0.0.1:{door}",
-                      "--store", os.environ.get("BENCH_STORE", "embedded"), "--log-level", "warn"]
-        with process(f"{folder}/nats.log", *server) as nats:
-            lab.wait_for("nats-server listens", 20, lambda: listens(port))
-            with process(f"{folder}/controller.log", *controller) as daemon:
-                lab.wait_for("the controller listens", 20, lambda: listens(door))
-                yield nats, url, daemon
+    """A NATS server and a controller on it."""
+    return lab.controller("--store", os.environ.get("BENCH_STORE", "embedded"), "--log-level", "warn")
 
 
 def follow(simulation):
@@ -77,7 +39,7 @@ def follow(simulation):
 
 def step(hosts, interval):
     """One row of the table, and whether the controller kept up."""
-    with fleet() as (nats, url, daemon):
+    with fleet() as (nats, url, daemon, _):
         command = [lab.BINARY, "simulate", "--json", "--nats", url, "--hosts", str(hosts), "--containers", str(CONTAINERS),
                    "--interval", f"{interval}s", "--for", f"{WARM_UP + SECONDS + 30}s", "--seed", "1", "--log-level", "warn"]
         simulation = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

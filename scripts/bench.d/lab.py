@@ -84,35 +84,82 @@ def instant(text):
     return datetime.fromisoformat(head + "+00:00").timestamp() + float(f"0.{fraction or 0}")
 
 
-@contextlib.contextmanager
-def dockhealth_up(*options):
-    """`dockhealth up` with a folder and a port of its own; gives (process, call), call(method, path) being its API."""
+def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        listen = f"127.0.0.1:{probe.getsockname()[1]}"
+        return probe.getsockname()[1]
+
+
+def listens(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def process(log, *command):
+    """A process that logs into `log`, ended in the end."""
+    with open(log, "w") as out:
+        child = subprocess.Popen(command, stdout=out, stderr=out)
+    try:
+        yield child
+    except Exception:
+        with open(log) as text:
+            sys.stderr.write(text.read()[-4000:])
+        raise
+    finally:
+        child.terminate()
+        child.wait(timeout=60)
+
+
+def caller(port, data):
+    """call(method, path) of the controller that listens at `port` and keeps its token in `data`."""
+    def call(method, path):
+        with open(f"{data}/token") as file:
+            headers = {"Authorization": f"Bearer {file.read().strip()}"}
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1{path}", method=method, headers=headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            body = answer.read()
+        return json.loads(body) if body else None
+
+    return call
+
+
+@contextlib.contextmanager
+def dockhealth_up(*options):
+    """`dockhealth up` with a folder and a port of its own; gives (process, call)."""
     with tempfile.TemporaryDirectory() as folder:
-        log = open(f"{folder}/log", "w+")
-        command = [BINARY, "up", "--listen", listen, "--data-dir", f"{folder}/data", "--hostname", "bench", *options]
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-
-        def call(method, path):
-            with open(f"{folder}/data/token") as file:
-                headers = {"Authorization": f"Bearer {file.read().strip()}"}
-            request = urllib.request.Request(f"http://{listen}/api/v1{path}", method=method, headers=headers)
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                body = answer.read()
-            return json.loads(body) if body else None
-
-        try:
+        port, data = free_port(), f"{folder}/data"
+        command = [BINARY, "up", "--listen", f"127.0.0.1:{port}", "--data-dir", data, "--hostname", "bench", *options]
+        with process(f"{folder}/log", *command) as up:
+            call = caller(port, data)
             wait_for("dockhealth up answers", 30, lambda: attempt(lambda: call("GET", "/hosts")))
-            yield process, call
-        except Exception:
-            log.seek(0)
-            sys.stderr.write(log.read()[-4000:])
-            raise
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
+            yield up, call
+
+
+@contextlib.contextmanager
+def controller(*options):
+    """A NATS server and a controller on it; gives (the server's process, its URL, the controller's process, call)."""
+    with tempfile.TemporaryDirectory() as folder:
+        port, door, data = free_port(), free_port(), f"{folder}/data"
+        url = f"nats://127.0.0.1:{port}"
+        server = ["nats-server", "--addr", "127.0.0.1", "--port", str(port), "--jetstream", "--store_dir", f"{folder}/js"]
+        command = [BINARY, "controller", "--data-dir", data, "--nats", url, "--listen", f"127.0.0.1:{door}", *options]
+        with process(f"{folder}/nats.log", *server) as nats:
+            wait_for("nats-server listens", 20, lambda: listens(port))
+            with process(f"{folder}/log", *command) as daemon:
+                wait_for("the controller listens", 20, lambda: listens(door))
+                yield nats, url, daemon, caller(door, data)
+
+
+@contextlib.contextmanager
+def dockhealth_agent(*options):
+    """An agent of a fleet of one, its controller being another process; gives (the agent's process, call)."""
+    with tempfile.TemporaryDirectory() as folder, controller() as (_, url, _, call):
+        command = [BINARY, "agent", "--nats", url, "--data-dir", f"{folder}/data", "--hostname", "bench", *options]
+        with process(f"{folder}/log", *command) as agent:
+            wait_for("the agent has spoken", 30, lambda: call("GET", "/hosts"))
+            yield agent, call
 
 
 def monitor(call, names):
