@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, LazyLock};
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use utoipa_swagger_ui::Config;
 
 use super::dto::Readiness;
 use super::problem::{Problem, quoted};
 use super::request::Request;
 use super::{Answer, Api, exposition, json, openapi, typed};
-use crate::bus::BusStatus;
+use crate::bus::{BusStatus, gunzip};
 use crate::store::{IncidentQuery, MAX_LIMIT};
 
 /// What pages of ours may load: only what is served here. Swagger UI sets styles inline.
@@ -22,6 +22,9 @@ const ROOT: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf
 
 static SWAGGER: LazyLock<Arc<Config<'static>>> =
     LazyLock::new(|| Arc::new(Config::new(["/api/v1/openapi.json"]).validator_url("none")));
+
+/// More than the largest file of Swagger UI has, bytes.
+const MAX_DOCS_FILE: usize = 16 << 20;
 
 pub(super) async fn root(_api: Arc<Api>, _request: Request) -> Answer {
     Ok(page("text/html; charset=utf-8", ROOT))
@@ -42,12 +45,30 @@ pub(super) async fn docs(_api: Arc<Api>, request: Request) -> Answer {
     })?;
     let found = found.ok_or_else(|| Problem::not_found(format!("there is no file {}", quoted(file))))?;
     let content_type = HeaderValue::from_str(&found.content_type).map_err(|_| Problem::internal())?;
-    let mut response = page("application/octet-stream", found.bytes);
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    if found.gzpipped {
-        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    let compressed = found.gzpipped && takes_gzip(&request.headers);
+    let bytes = if found.gzpipped && !compressed {
+        gunzip(&found.bytes, MAX_DOCS_FILE).map_err(|_| Problem::internal())?
+    } else {
+        found.bytes.into_owned()
+    };
+    let mut response = page("application/octet-stream", bytes);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, content_type);
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    if compressed {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     Ok(response)
+}
+
+/// Whether the client names gzip among the encodings it takes, other than to refuse it.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let named = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    named.flat_map(|value| value.split(',')).any(|encoding| {
+        let (name, weight) = encoding.split_once(';').unwrap_or((encoding, "q=1"));
+        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.trim().parse::<f64>().ok());
+        ["gzip", "*"].contains(&name.trim()) && weight.is_some_and(|weight| weight > 0.0)
+    })
 }
 
 fn page(content_type: &'static str, body: impl Into<Vec<u8>>) -> warp::reply::Response {
@@ -136,4 +157,25 @@ pub(super) async fn metrics(api: Arc<Api>, _request: Request) -> Answer {
         Problem::internal()
     })?;
     Ok(typed("text/plain; version=0.0.4; charset=utf-8", text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_sent_only_to_those_who_take_it() {
+        for (said, takes) in [
+            ("gzip", true),
+            ("deflate, gzip;q=0.5", true),
+            ("br, *", true),
+            ("gzip; q=0", false),
+            ("identity", false),
+            ("", false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(said))]);
+            assert_eq!(takes_gzip(&headers), takes, "{said:?}");
+        }
+        assert!(!takes_gzip(&HeaderMap::new()));
+    }
 }

@@ -8,9 +8,10 @@ use dockhealth::model::{Actor, EventDraft, EventKind, Health, RunState, Threshol
 use dockhealth::store::HostRow;
 use futures_util::StreamExt;
 
+use super::client::{Answer, Ask};
 use super::world::{Lists, ScriptedAgent, TestBus, World, container, eventually, host, report};
 
-fn names(answer: &super::client::Answer) -> Vec<String> {
+fn names(answer: &Answer) -> Vec<String> {
     let rows = answer.json();
     let name = |row: &serde_json::Value| {
         format!("{}/{}", row["hostname"].as_str().unwrap(), row["name"].as_str().unwrap())
@@ -61,7 +62,7 @@ async fn with_no_hosts_the_list_is_prompt() {
 }
 
 /// Asks for the list, waits until that is under way, and does `then`.
-async fn list_and<T>(world: &World, then: impl AsyncFnOnce() -> T) -> (super::client::Answer, T) {
+async fn list_and<T>(world: &World, then: impl AsyncFnOnce() -> T) -> (Answer, T) {
     let rounds = async || {
         let metrics = world.get("/metrics").await;
         let count =
@@ -403,7 +404,11 @@ async fn health_metrics_and_documentation_need_nothing_from_elsewhere() {
     assert!(page.text().contains("swagger-ui.css") && !page.text().contains("https://"));
     assert!(page.header("content-security-policy").contains("default-src 'self'"));
     assert!(world.get("/docs/swagger-initializer.js").await.text().contains("/api/v1/openapi.json"));
-    world.get("/docs/swagger-ui-bundle.js").await.expect(200);
+    let plain = world.get("/docs/swagger-ui-bundle.js").await.expect(200);
+    assert!(plain.text().contains("SwaggerUIBundle"), "who names no encoding gets plain text");
+    let ask = Ask::new("GET", "/docs/swagger-ui-bundle.js").header("accept-encoding", "gzip, br");
+    let compressed = ask.send(world.address).await.expect(200);
+    assert_eq!(compressed.header("content-encoding"), "gzip");
     world.get("/docs/..%2f..%2fetc%2fpasswd").await.problem(404);
 }
 
