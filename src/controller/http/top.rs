@@ -221,7 +221,7 @@ fn row(ranked: Ranked, view: &FleetView, ticks: &LatestTicks) -> TopRow {
     let report = report.and_then(|report| report.containers.iter().find(|c| c.name == name));
     let values = ticks.get(&host).and_then(|latest| latest.tick.tick.containers.get(&name));
     let latest = values.map(|values| {
-        let shown = LATEST.iter().filter_map(|series| Some((series.clone(), *values.get(series)?)));
+        let shown = LATEST.iter().filter_map(|series| Some((series.clone(), values.get(series)?)));
         shown.collect()
     });
     let safe = |text: &Option<String>| text.as_deref().map(super::dto::safe);

@@ -153,7 +153,7 @@ fn no_cache() -> (&'static str, String) {
 }
 
 fn samples(tick: &HostTick) -> usize {
-    tick.tick.host.len() + tick.tick.containers.values().map(BTreeMap::len).sum::<usize>()
+    tick.tick.samples()
 }
 
 /// What came of a write that reached the server.
