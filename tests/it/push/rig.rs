@@ -26,9 +26,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::memory::MemoryStore;
-
-/// No condition takes longer to come true.
-const DEADLINE: Duration = Duration::from_secs(30);
+use crate::support::{DEADLINE, eventually};
 
 /// A multiple of every step, in 2026.
 pub(super) const BEGIN: i64 = 1_790_000_000;
@@ -296,17 +294,5 @@ pub(super) fn tick(second: i64) -> MetricTick {
         step: 1,
         host: [(SeriesName::of("load1"), 1.0)].into(),
         containers: [("web".parse().unwrap(), values.into())].into(),
-    }
-}
-
-/// Polls until `probe` gives a value.
-pub(super) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
-    let start = tokio::time::Instant::now();
-    loop {
-        if let Some(value) = probe().await {
-            return value;
-        }
-        assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
