@@ -14,7 +14,7 @@ const MOST_SAMPLES: u64 = 200_000;
 /// A tick that was not acknowledged yet.
 struct Tick {
     seq: u64,
-    tick: Arc<MetricTick>,
+    measured: Arc<MetricTick>,
     samples: u64,
     written: bool,
     under_way: bool,
@@ -44,7 +44,7 @@ impl Fresh {
         self.last_seq += 1;
         self.ticks.push_back(Tick {
             seq: self.last_seq,
-            tick: Arc::new(tick),
+            measured: Arc::new(tick),
             samples: samples as u64,
             written: false,
             under_way: false,
@@ -58,7 +58,7 @@ impl Fresh {
         let due = self.ticks.iter_mut().rev().filter(|tick| Some(tick.seq) == newest || !tick.written);
         let batch = due.take(most).map(|tick| {
             tick.under_way = true;
-            (tick.seq, tick.samples, tick.tick.clone())
+            (tick.seq, tick.samples, tick.measured.clone())
         });
         let mut batch: Vec<_> = batch.collect();
         batch.reverse();
@@ -119,7 +119,7 @@ impl Fresh {
 }
 
 fn row(tick: &Tick) -> TickRow {
-    let json = encode(tick.tick.as_ref());
+    let json = encode(tick.measured.as_ref());
     TickRow { seq: tick.seq, samples: tick.samples, json_bytes: json.len(), body: gzip(&json) }
 }
 
@@ -127,14 +127,11 @@ fn row(tick: &Tick) -> TickRow {
 mod tests {
     use super::*;
 
-    fn fresh(count: i64) -> Fresh {
+    fn fresh(count: usize) -> Fresh {
         let mut fresh = Fresh::after(10);
-        for time in 0..count {
-            fresh.push(MetricTick {
-                time,
-                host: [("load1".parse().unwrap(), 1.0)].into(),
-                ..MetricTick::default()
-            });
+        for _ in 0..count {
+            let host = [("load1".parse().unwrap(), 1.0)].into();
+            fresh.push(MetricTick { host, ..MetricTick::default() });
         }
         fresh
     }
@@ -167,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_oldest_are_dropped_beyond_the_bound_and_their_samples_counted() {
-        let mut fresh = fresh(MOST_TICKS as i64 + 3);
+        let mut fresh = fresh(MOST_TICKS + 3);
         assert_eq!((fresh.bound(), fresh.bound()), (3, 0));
         assert_eq!(seqs(&fresh.batch(usize::MAX))[0], 14);
     }
