@@ -58,5 +58,5 @@ pub(super) fn recorded(name: &str) -> TempDir {
 }
 
 pub(super) fn value(values: &Values, name: &str) -> Option<f64> {
-    values.get(&name.parse::<SeriesName>().unwrap()).copied()
+    values.get(&name.parse::<SeriesName>().unwrap())
 }

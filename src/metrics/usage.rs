@@ -27,7 +27,7 @@ pub struct ContainerUsage {
 impl ContainerUsage {
     /// The row of one container in a sample.
     pub(super) fn new(container: &ContainerFacts, values: &Values) -> Self {
-        let value = |name| values.get(&SeriesName::of(name)).copied();
+        let value = |name| values.get(&SeriesName::of(name));
         // Bytes are whole, and no machine has so many that a float could not tell them apart.
         #[expect(
             clippy::cast_possible_truncation,

@@ -17,6 +17,7 @@ mod span;
 mod text;
 mod time;
 mod token;
+mod values;
 
 pub use action::{ActionKind, ActionOutcome, JournalEntry};
 pub use check::{AddressCheck, CheckKind, CheckRecord, Verdict};
@@ -33,11 +34,11 @@ pub use identity::{HostIdentity, InterfaceIdentity};
 pub use incident::{Incident, IncidentId, IncidentKind, IncidentMark};
 pub use loss::{LossPercent, PercentError, Threshold};
 pub use metric::{
-    METRICS, Metric, MetricKind, MetricScope, MetricSubject, MetricTick, SeriesName, SeriesNameError, Values,
-    metric,
+    METRICS, Metric, MetricKind, MetricScope, MetricSubject, MetricTick, SeriesName, SeriesNameError, metric,
 };
 pub use size::{SizeError, format_size, parse_size};
 pub use span::{Rate, SpanError, format_span, parse_span};
 pub use text::clean;
 pub use time::{Mono, Now, Timestamp, TimestampError};
 pub use token::{Scope, TokenId};
+pub use values::Values;
