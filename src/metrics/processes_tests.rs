@@ -69,7 +69,8 @@ fn what_cannot_be_read_is_said() {
 
 #[test]
 fn of_very_many_the_rest_is_counted() {
-    let pids: String = (1..=MOST + 7).map(|pid| format!("{pid}\n")).collect();
+    let pids: Vec<String> = (1..=MOST + 7).map(|pid| pid.to_string()).collect();
+    let pids = pids.join("\n");
     let (_root, processes) =
         host(&[(&format!("{FOLDER}/cgroup.procs"), &pids), ("proc/1/stat", &stat(1, "a", 0, 0))]);
     let reading = read(&processes).unwrap();

@@ -1,6 +1,7 @@
 //! Two recorded runs side by side.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -223,7 +224,7 @@ impl Compared {
         for (run, names) in [("A", &self.only_in_a), ("B", &self.only_in_b)] {
             if !names.is_empty() {
                 let names: Vec<&str> = names.iter().map(ContainerName::as_str).collect();
-                out.push_str(&format!("\nonly in {run}: {}\n", names.join(", ")));
+                writeln!(out, "\nonly in {run}: {}", names.join(", ")).expect("a String takes all");
             }
         }
         out
@@ -238,7 +239,7 @@ impl Compared {
             };
             let fields = of(pair.a).into_iter().chain(of(pair.b));
             let fields: Vec<String> = fields.chain([field(pair.ratio), field(pair.difference)]).collect();
-            out.push_str(&format!("{name},{metric},{}\n", fields.join(",")));
+            writeln!(out, "{name},{metric},{}", fields.join(",")).expect("a String takes all");
         }
         out
     }

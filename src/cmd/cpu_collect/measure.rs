@@ -80,7 +80,7 @@ impl Measuring {
         self,
         engine: &Engine,
         watch: Watch<Engine>,
-        stop: &CancellationToken,
+        shutdown: &CancellationToken,
     ) -> Result<(), Failure> {
         let info = engine.info().await?;
         let host = self.hostname.as_ref().map_or_else(|| clean(&info.name, 253), ToString::to_string);
@@ -101,7 +101,8 @@ impl Measuring {
         let (board, questions) = match self.listen {
             None => (None, None),
             Some(address) => {
-                let (questions, bound) = listen(address, self.allowed_hosts.clone(), stop.clone()).await?;
+                let (questions, bound) =
+                    listen(address, self.allowed_hosts.clone(), shutdown.clone()).await?;
                 note(&format!("listening on http://{bound}/ and http://{bound}/metrics; Ctrl-C ends"));
                 (Some(Board::new(host.clone(), all.clone(), begun)), Some(questions))
             }
@@ -131,7 +132,7 @@ impl Measuring {
         let soon = paged && !self.plan.once && !self.plan.per_minute && receivers.recorder.is_none();
         let first = if soon { step.min(FIRST_PAGE) } else { step };
         let run = Run { watch, sampler, receivers, questions };
-        run.through(Steps { first, step, count }, stop).await
+        run.through(Steps { first, step, count }, shutdown).await
     }
 }
 

@@ -1,5 +1,7 @@
 //! One sample as text: a table for people, JSON, CSV and Prometheus' text for programs.
 
+use std::fmt::Write as _;
+
 use comfy_table::{CellAlignment, presets};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -75,7 +77,7 @@ impl Page<'_> {
         for of in self.rows {
             let values = self.columns.metrics().iter().map(|name| field(of.value(name)));
             let values = values.collect::<Vec<_>>().join(",");
-            out.push_str(&format!("{},{},{},{values}\n", self.time, of.name, of.id));
+            writeln!(out, "{},{},{},{values}", self.time, of.name, of.id).expect("a String takes all");
         }
         out
     }
@@ -131,6 +133,9 @@ pub(super) fn table(headings: Vec<String>, rows: Vec<Vec<String>>, words: usize)
     table.load_style(presets::NOTHING);
     table.set_header(headings);
     table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     for number in table.column_iter_mut().skip(words) {
         number.set_cell_alignment(CellAlignment::Right);
     }

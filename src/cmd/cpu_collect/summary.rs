@@ -1,5 +1,7 @@
 //! What a span comes to, as text.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
@@ -101,7 +103,8 @@ fn csv(rows: &[Row<'_>]) -> String {
             let samples = summary.map_or(0, |summary| summary.samples);
             let figures = |s: Summary| [s.mean, s.p50, s.p95, s.p99, s.max].map(Some);
             let figures = summary.map_or([None; 5], figures).map(field).join(",");
-            out.push_str(&format!("{},{},{metric},{samples},{figures}\n", row.name, row.of.id));
+            writeln!(out, "{},{},{metric},{samples},{figures}", row.name, row.of.id)
+                .expect("a String takes all");
         }
     }
     out

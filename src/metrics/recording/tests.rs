@@ -52,7 +52,8 @@ fn a_container_is_told_of_when_it_is_new_or_another() {
     let mut recorder = Recorder::new(&mut out, header()).unwrap();
     let mut write = |all: &[ContainerSample]| recorder.sample(at(1), all, |_| true).unwrap();
     let [old, new] = ["aaaaaaaaaaaa", "bbbbbbbbbbbb"].map(|id| sample("web", id, &[]));
-    for all in [&[old.clone()][..], &[old], &[new.clone()], &[], &[new]] {
+    let one = std::slice::from_ref;
+    for all in [one(&old), one(&old), one(&new), &[], one(&new)] {
         write(all);
     }
     let text = String::from_utf8(out).unwrap();
