@@ -7,6 +7,7 @@ mod listen;
 mod measure;
 mod page;
 mod processes;
+mod receive;
 mod select;
 mod summary;
 
@@ -93,17 +94,17 @@ const LABEL: &str = "label";
 const COMPARE: &str = "compare";
 
 const HELP: &str = "\
-Without --once or --for it prints a page each --interval until Ctrl-C. Two busy cores are 200 %. Each page of JSON is
-one array on a line.
+Without --once or --for it prints a page each --interval until Ctrl-C. Two busy cores are 200 %. A page of JSON is one \
+array on a line.
 
-With --listen, GET /?poller=NAME answers with mean and maximum since that poller polled last; a first poll is answered
-with the newest sample, and polls without a name count as those of one poller. Of processes only the programs' names
+With --listen, GET /?poller=NAME answers with mean and maximum since that poller polled last; a first poll is answered \
+with the newest sample, and polls without a name count as those of one poller. Of processes only the programs' names \
 are told, since arguments may hold secrets.
 
 Examples:
   dockhealth cpu-collect --once --sort memory
   dockhealth cpu-collect --for 5m --project shop --columns cpu,memory,net,pids
-  dockhealth cpu-collect --for 1m --format prom >/var/lib/node_exporter/dockhealth.prom
+  dockhealth cpu-collect --for 1m --format prom | sponge /var/lib/node_exporter/dockhealth.prom
   dockhealth cpu-collect --for 10m --output before.jsonl
   dockhealth cpu-collect --compare before.jsonl after.jsonl";
 
@@ -163,6 +164,9 @@ fn task(mut r: Resolver) -> Result<Task, Failure> {
         }
         let few = || Columns::parse("cpu,memory_bytes,net").expect("these are columns");
         let (columns, sort) = (columns.unwrap_or_else(few), sort.unwrap_or(Sort::Name));
+        if sort.metrics().iter().any(|metric| !columns.metrics().contains(metric)) {
+            r.wrong(&SORT, "what two recordings are sorted by must be among their --columns");
+        }
         return Ok(r.finish(Task::Compare(Comparison { files: [a, b], names, columns, sort, format }))?);
     }
     let project = r.opt(&PROJECT, |text| Ok::<_, String>(text.to_owned()));

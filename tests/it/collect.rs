@@ -102,8 +102,8 @@ fn a_span_is_summed_up_and_chosen_by_name_label_and_project() {
             rows.as_array().expect("rows").iter().map(|row| row["name"].as_str().expect("a name").to_owned());
         names.collect::<Vec<_>>()
     };
-    assert_eq!(once(&[&format!("{}-b?sy", pair.project())]), [pair.busy.clone()]);
-    assert_eq!(once(&["--label", "tier=quiet,slow", "--project", pair.project()]), [pair.idle.clone()]);
+    assert_eq!(once(&[&format!("{}-b?sy", pair.project())]), [pair.busy.as_str()]);
+    assert_eq!(once(&["--label", "tier=quiet,slow", "--project", pair.project()]), [pair.idle.as_str()]);
     let nobody = pair.run(&["--once", "--project", "no-such-project"]);
     assert_eq!(nobody.status.code(), Some(4), "{nobody:?}");
 

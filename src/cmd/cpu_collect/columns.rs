@@ -72,6 +72,14 @@ impl Sort {
         }
     }
 
+    /// The metrics that it compares.
+    pub(super) fn metrics(&self) -> &[&'static str] {
+        match self {
+            Self::Name => &[],
+            Self::Most(metrics) => metrics,
+        }
+    }
+
     /// Sorts `rows` by it; `name` and `value` read them.
     pub(super) fn sort<T>(
         &self,
@@ -79,11 +87,9 @@ impl Sort {
         name: impl Fn(&T) -> &str,
         value: impl Fn(&T, &'static str) -> Option<f64>,
     ) {
-        let sum = |row: &T| match self {
-            Self::Name => None,
-            Self::Most(metrics) => {
-                metrics.iter().filter_map(|metric| value(row, metric)).reduce(|a, b| a + b)
-            }
+        let sum = |row: &T| {
+            let values = self.metrics().iter().filter_map(|metric| value(row, metric));
+            values.reduce(|a, b| a + b)
         };
         rows.sort_by(|a, b| {
             let (x, y) = (sum(a), sum(b));

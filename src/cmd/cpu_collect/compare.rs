@@ -119,7 +119,8 @@ struct Compared {
 /// Reads both and prints what they come to.
 pub(super) fn compare(of: &Comparison) -> Result<(), Failure> {
     let read = |path: &Path| {
-        Recording::open(path).map_err(|error| Failure::Failed(format!("{}: {error}", shown(path))))
+        Recording::open(path, |name| of.columns.has(name))
+            .map_err(|error| Failure::Failed(format!("{}: {error}", shown(path))))
     };
     let [a, b] = &of.files;
     let compared = of.compared(&read(a)?, &read(b)?);
@@ -275,7 +276,7 @@ mod tests {
         let files = ["a.jsonl", "b.jsonl"].map(|name| dir.path().join(name));
         record(&files[0], &[("web", 10.0), ("db", 40.0), ("old", 1.0)]);
         record(&files[1], &[("web", 30.0), ("db", 20.0)]);
-        let [a, b] = [&files[0], &files[1]].map(|path| Recording::open(path).unwrap());
+        let [a, b] = [&files[0], &files[1]].map(|path| Recording::open(path, |_| true).unwrap());
         let comparison = Comparison {
             files: ["a.jsonl".into(), "b.jsonl".into()],
             names: names.iter().map(|name| name.parse().unwrap()).collect(),

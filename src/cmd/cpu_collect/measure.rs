@@ -1,8 +1,7 @@
-//! Measuring until the span is over or somebody says stop, and who gets the samples.
+//! Measuring until the span is over or somebody says stop.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,18 +10,17 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use super::super::Failure;
-use super::super::output::{WIPE, note, print};
+use super::super::output::note;
 use super::columns::{Columns, Sort};
 use super::listen::{Board, Question, listen};
-use super::page::{Format, Page, Place};
+use super::page::Format;
+use super::receive::{Minute, Pages, Receivers, Recording};
 use super::select::Watch;
-use super::{MINUTE, summary};
 use crate::docker::{ContainerSource, Engine, EngineInfo};
 use crate::metrics::{
-    ContainerSample, Machine, MeanMax, Overwrite, Recorder, RecordingHeader, Spread, Tally, UsageSampler,
-    host_identity,
+    ContainerSample, Machine, Overwrite, RecordingHeader, Tally, UsageSampler, host_identity,
 };
-use crate::model::{HostIdentity, HostName, Timestamp, clean, format_span};
+use crate::model::{HostIdentity, HostName, Timestamp, clean};
 
 /// Nobody waits longer for a first page.
 const FIRST_PAGE: Duration = Duration::from_secs(1);
@@ -95,7 +93,7 @@ impl Measuring {
                 let card = identity(&machine, info);
                 let step_ms = u64::try_from(step.as_millis()).unwrap_or(u64::MAX);
                 let header = RecordingHeader::new(&host, &card, step_ms, begun);
-                Some(Recording { out: record(path, *overwrite, header)?, path: path.clone() })
+                Some(Recording::begin(path, *overwrite, header)?)
             }
         };
         let (board, questions) = match self.listen {
@@ -153,19 +151,6 @@ fn identity(machine: &Machine, info: EngineInfo) -> HostIdentity {
         ..HostIdentity::default()
     }
     .cleaned()
-}
-
-fn record(path: &Path, overwrite: Overwrite, header: RecordingHeader) -> Result<Recorder, Failure> {
-    Recorder::create(path, overwrite, header).map_err(|error| {
-        let shown = clean(&path.display().to_string(), 200);
-        if error.kind() == std::io::ErrorKind::AlreadyExists {
-            Failure::Usage(format!(
-                "--output: {shown} is there already: name another, or replace it with --force"
-            ))
-        } else {
-            Failure::Usage(format!("--output: {shown} cannot be written: {error}"))
-        }
-    })
 }
 
 /// When samples are taken.
@@ -236,170 +221,9 @@ async fn next(questions: &mut Option<mpsc::Receiver<Question>>) -> Option<Questi
     }
 }
 
-struct Recording {
-    out: Recorder,
-    path: PathBuf,
-}
-
-/// What was printed so far.
-struct Pages {
-    place: Place,
-    /// Each page takes the place of the one before.
-    wipes: bool,
-}
-
-impl Pages {
-    fn new(plan: &Plan) -> Self {
-        Self { place: Place::First, wipes: !plan.once && !plan.per_minute && std::io::stdout().is_terminal() }
-    }
-}
-
-/// The minute under way, counted from the run's begin.
-#[derive(Default)]
-struct Minute {
-    number: u64,
-    means: Tally<MeanMax>,
-}
-
-/// In which minute most of a sample lies that ended so long after the begin.
-fn minute_of(elapsed: Duration, step: Duration) -> u64 {
-    elapsed.saturating_sub(step / 2).as_secs() / MINUTE.as_secs()
-}
-
-/// Who gets the samples.
-struct Receivers {
-    host: String,
-    step: Duration,
-    begun: Timestamp,
-    pages: Option<Pages>,
-    minute: Option<Minute>,
-    span: Option<Tally<Spread>>,
-    recorder: Option<Recording>,
-    board: Option<Board>,
-    /// What is printed, and what is recorded and told.
-    shown: Columns,
-    all: Columns,
-    format: Format,
-    sort: Sort,
-}
-
-impl Receivers {
-    fn take(
-        &mut self,
-        time: Timestamp,
-        elapsed: Duration,
-        mut sample: Vec<ContainerSample>,
-    ) -> Result<(), Failure> {
-        if let Some(Recording { out, path }) = &mut self.recorder {
-            out.sample(time, &sample, |name| self.all.has(name)).map_err(|error| cut(path, &error))?;
-        }
-        if let Some(board) = &mut self.board {
-            board.add(time, &sample);
-        }
-        if let Some(span) = &mut self.span {
-            span.add(&sample, |name| self.shown.has(name));
-        }
-        if self.minute.is_some() {
-            return self.within_minute(elapsed, &sample);
-        }
-        self.sort.sample(&mut sample);
-        self.print(time, &sample)
-    }
-
-    fn within_minute(&mut self, elapsed: Duration, sample: &[ContainerSample]) -> Result<(), Failure> {
-        let number = minute_of(elapsed, self.step);
-        if self.minute.as_ref().is_some_and(|minute| minute.number < number) {
-            self.end_minute()?;
-        }
-        let Some(minute) = &mut self.minute else { return Ok(()) };
-        minute.number = number;
-        minute.means.add(sample, |name| self.shown.has(name));
-        // Its last sample is known to be that: nobody has to wait for the next.
-        if minute_of(elapsed + self.step, self.step) > number { self.end_minute() } else { Ok(()) }
-    }
-
-    /// Prints the means of the minute, where it has any.
-    fn end_minute(&mut self) -> Result<(), Failure> {
-        let Some(minute) = self.minute.as_mut().map(std::mem::take) else { return Ok(()) };
-        if minute.means.samples() == 0 {
-            return Ok(());
-        }
-        let seconds = minute.number.saturating_mul(MINUTE.as_secs());
-        let time = self.begun.after(Duration::from_secs(seconds));
-        let mut means = minute.means.means();
-        self.sort.sample(&mut means);
-        self.print(time, &means)
-    }
-
-    fn print(&mut self, time: Timestamp, rows: &[ContainerSample]) -> Result<(), Failure> {
-        let Some(pages) = &mut self.pages else { return Ok(()) };
-        let page = Page { time, host: &self.host, rows, columns: &self.shown };
-        let text = page.render(self.format, pages.place);
-        let before = match (self.format, pages.place) {
-            (Format::Table, _) if pages.wipes => WIPE,
-            (Format::Table, Place::Later) => "\n",
-            _ => "",
-        };
-        pages.place = Place::Later;
-        // A page of a minute says which.
-        let says = match (self.format, &self.minute) {
-            (Format::Table, Some(_)) => format!("{}\n", time.local()),
-            _ => String::new(),
-        };
-        print(&format!("{before}{says}{text}"))
-    }
-
-    fn answer(&mut self, question: Question) {
-        if let Some(board) = &mut self.board {
-            board.answer(question);
-        }
-    }
-
-    /// Prints what is left to print, and ends the recording.
-    fn end(mut self) -> Result<(), Failure> {
-        let ended = Timestamp::now();
-        let recorded = match self.recorder.take() {
-            Some(Recording { out, path }) => out.end(ended).map_err(|error| cut(&path, &error)),
-            None => Ok(()),
-        };
-        self.end_minute()?;
-        if let Some(span) = self.span.take() {
-            self.summary(ended, &span)?;
-        }
-        recorded
-    }
-
-    fn summary(&self, ended: Timestamp, span: &Tally<Spread>) -> Result<(), Failure> {
-        if span.samples() == 0 {
-            return Err(Failure::Failed(
-                "stopped before the first sample: there is nothing to sum up".into(),
-            ));
-        }
-        if span.passed_over() > 0 {
-            note(&format!("too many containers: {} samples of some were passed over", span.passed_over()));
-        }
-        let view = summary::View { ended, host: &self.host, columns: &self.shown, sort: &self.sort };
-        let text = summary::render(span, &view, self.format);
-        let printed = self.pages.as_ref().is_some_and(|pages| pages.place == Place::Later);
-        let apart = if printed && self.format != Format::Json { "\n" } else { "" };
-        if self.format == Format::Table {
-            let length = format_span(Duration::from_secs(ended.since(self.begun).as_secs().max(1)));
-            let step = format_span(Duration::from_millis(u64::try_from(self.step.as_millis()).unwrap_or(0)));
-            note(&format!("{} samples in {length}, each over {step}", span.samples()));
-        }
-        print(&format!("{apart}{text}"))
-    }
-}
-
-fn cut(path: &Path, error: &std::io::Error) -> Failure {
-    let shown = clean(&path.display().to_string(), 200);
-    Failure::Failed(format!("{shown} cannot be written: {error}; what was recorded before can be read"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn plan(interval: u64, span: Option<u64>) -> Plan {
         let millis = Duration::from_millis;
@@ -418,21 +242,5 @@ mod tests {
         assert_eq!(steps(1000, None), (1000, None));
         let once = Plan { once: true, ..plan(1000, None) };
         assert_eq!(once.steps().1, Some(1));
-    }
-
-    proptest! {
-        #[test]
-        fn every_minute_has_all_its_samples(step in 100_u64..60_000, late in 0_u64..50) {
-            // Each sample comes a little late, and counts in the minute that most of it lies in.
-            let (step, late) = (Duration::from_millis(step), Duration::from_millis(late));
-            let mut before = 0;
-            for n in 1..=200_u32 {
-                let minute = minute_of(step * n + late, step);
-                prop_assert!(minute == before || minute == before + 1);
-                let middle = (step * n + late).saturating_sub(step / 2);
-                prop_assert!(middle.as_secs() / 60 == minute);
-                before = minute;
-            }
-        }
     }
 }

@@ -57,6 +57,10 @@ fn what_does_not_go_together_is_refused_by_name() {
         (&["--label", "=x"], "LABEL: \"=x\" names no label"),
         (&[compare[0], compare[1], compare[2], "--once"], "--once: does not go together with --compare"),
         (&[compare[0], compare[1], compare[2], "--format", "prom"], "--format: a comparison is a table"),
+        (
+            &[compare[0], compare[1], compare[2], "--sort", "pids"],
+            "--sort: what two recordings are sorted by",
+        ),
     ] {
         let error = read(args).err().unwrap_or_else(|| panic!("{args:?} were taken"));
         assert!(error.contains(&format!("\n  {says}")), "{args:?}: {error}");

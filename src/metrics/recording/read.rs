@@ -58,12 +58,15 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Reads the file at `path`.
-    pub fn open(path: &Path) -> Result<Self, RecordingError> {
-        Self::read(BufReader::new(File::open(path)?))
+    /// Reads the file at `path`, of each container the series that `wanted` says yes to.
+    pub fn open(path: &Path, wanted: impl Fn(&SeriesName) -> bool) -> Result<Self, RecordingError> {
+        Self::read(BufReader::new(File::open(path)?), wanted)
     }
 
-    pub(super) fn read(mut from: impl BufRead) -> Result<Self, RecordingError> {
+    pub(super) fn read(
+        mut from: impl BufRead,
+        wanted: impl Fn(&SeriesName) -> bool,
+    ) -> Result<Self, RecordingError> {
         let mut text = Vec::new();
         let first = match next(&mut from, &mut text)? {
             Next::Line(line) => line,
@@ -89,7 +92,7 @@ impl Recording {
         for line in 2_u64.. {
             let broken = |why| RecordingError::Broken { line, why };
             match next(&mut from, &mut text)? {
-                Next::Line(read) => recording.take(read).map_err(broken)?,
+                Next::Line(read) => recording.take(read, &wanted).map_err(broken)?,
                 Next::Broken(why) => Err(broken(why))?,
                 Next::Cut | Next::End => break,
             }
@@ -97,13 +100,13 @@ impl Recording {
         Ok(recording)
     }
 
-    fn take(&mut self, line: Line) -> Result<(), String> {
+    fn take(&mut self, line: Line, wanted: impl Fn(&SeriesName) -> bool) -> Result<(), String> {
         match line {
             Line::Header(_) => Err("a second header".to_owned())?,
             Line::Container(container) => {
                 self.containers.insert(container.name.clone(), container);
             }
-            Line::Sample(sample) => self.add(sample),
+            Line::Sample(sample) => self.add(sample, wanted),
             Line::End(_) => self.whole = true,
             Line::Unknown => {}
         }
@@ -113,13 +116,14 @@ impl Recording {
         Ok(())
     }
 
-    fn add(&mut self, RecordedSample { time, containers }: RecordedSample) {
+    fn add(&mut self, sample: RecordedSample, wanted: impl Fn(&SeriesName) -> bool) {
+        let RecordedSample { time, containers } = sample;
         let mut total = Values::new();
         for (container, values) in containers {
             let of = self.series.entry(container).or_default();
             for (name, value) in values {
                 // A negative figure or none at all is no measurement.
-                if !value.is_finite() || value < 0.0 {
+                if !wanted(&name) || !value.is_finite() || value < 0.0 {
                     continue;
                 }
                 if can_be_added_up(name.as_str()) {

@@ -66,8 +66,10 @@ impl<W: Write> Recorder<W> {
                 self.told.insert(of.name.clone(), container);
             }
         }
-        // Those that are gone would pile up.
-        self.told.retain(|name, _| sample.iter().any(|of| of.name == *name));
+        // Those that are gone would pile up. Every container of the sample is told of by now.
+        if self.told.len() > sample.len() {
+            self.told.retain(|name, _| sample.iter().any(|of| of.name == *name));
+        }
         let values = |of: &ContainerSample| {
             of.values.iter().filter(|(name, _)| wanted(name)).map(|(n, v)| (n.clone(), *v)).collect()
         };
