@@ -6,6 +6,7 @@ tenth of the cheaper of the other two; RSS < 15 MB. `dockhealth up` is agent and
 
 import contextlib
 import glob
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 import lab
 
@@ -148,6 +150,13 @@ def running(*command):
             process.wait()
 
 
+def charted(port):
+    """How many containers that netdata has memory charts of."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/charts") as answer:
+        charts = json.load(answer)["charts"]
+    return sum(chart.startswith("cgroup_") and chart.endswith(".mem_usage") for chart in charts)
+
+
 @contextlib.contextmanager
 def netdata():
     """Its cheap set: machine, disks and cgroups, each 10 s, kept in memory."""
@@ -179,9 +188,13 @@ def netdata():
     enabled = no
 [plugin:cgroups]
     use unified cgroups = no
+    check for new cgroups every = 10
 [plugins]
 """ + "".join(f"    {name} = no\n" for name in others))
         with running("netdata", "-D", "-c", f"{folder}/netdata.conf") as pid:
+            # It looks for containers now and then: until it has charts of them all there is nothing to compare.
+            lab.wait_for("netdata has charts of the containers", 180, lambda: lab.attempt(lambda: charted(port) >= COUNT or None))
+            time.sleep(10)
             yield pid
 
 
