@@ -29,7 +29,6 @@ use crate::bus::{Bus, DesiredChange};
 use crate::model::Timestamp;
 use crate::store::{ControllerDb, MetricStore, StoreError};
 use clock::Clock;
-use counters::Counters;
 use desired::DesiredParts;
 use fleet::{FleetParts, HostSnapshot};
 use history::History;
@@ -38,12 +37,14 @@ use ticks::Ticks;
 use writes::Writes;
 
 pub use config::{Agents, ControllerConfig, FirstThreshold, InsecureHttp, InsecureListen, Outboxes};
+pub(crate) use counters::Counters;
 pub use fleet::Presence;
 pub use http::{
     Accepted, Agent, Container, ContainerDetails, DesiredNotice, FreezeEntry, Host, HostContainers,
     MaintenanceRequest, Monitoring, NewToken, Problem, Readiness, TlsError, TlsFiles, TlsReload, Token,
     TokenRequest, mint_token,
 };
+pub(crate) use http::{Arrival, Gate, Query, check_door, serve};
 
 /// How many updates the slowest follower of the stream may be behind before it misses some.
 const UPDATES: usize = 1024;
@@ -182,7 +183,7 @@ impl Controller {
         tasks.spawn(ingest);
         tasks.spawn(upkeep);
         tasks.spawn(prune(db, shutdown));
-        tasks.spawn(http::serve(gate, api));
+        tasks.spawn(http::serve(gate, api.counters.clone(), http::api_filter(api)));
         tasks.close();
         Ok(Self { address, tls, tasks })
     }

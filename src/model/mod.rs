@@ -12,6 +12,8 @@ mod identity;
 mod incident;
 mod loss;
 mod metric;
+mod pattern;
+mod process;
 mod size;
 mod span;
 mod text;
@@ -36,6 +38,8 @@ pub use loss::{LossPercent, PercentError, Threshold};
 pub use metric::{
     METRICS, Metric, MetricKind, MetricScope, MetricSubject, MetricTick, SeriesName, SeriesNameError, metric,
 };
+pub use pattern::{NamePattern, PatternError};
+pub use process::{ProcessList, ProcessUse};
 pub use size::{SizeError, format_size, parse_size};
 pub use span::{Rate, SpanError, format_span, parse_span};
 pub use text::clean;

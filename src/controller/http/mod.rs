@@ -10,6 +10,7 @@ mod hosts;
 mod openapi;
 mod placement;
 mod problem;
+mod processes;
 mod range;
 mod report;
 mod request;
@@ -46,11 +47,14 @@ use crate::store::{ControllerDb, MetricStore, StoreError};
 
 pub(crate) use auth::first_token;
 pub use auth::mint_token;
+pub(crate) use door::check as check_door;
 pub use dto::{
     Accepted, Agent, Container, ContainerDetails, DesiredNotice, FreezeEntry, Host, HostContainers,
     MaintenanceRequest, Monitoring, NewToken, Readiness, Token, TokenRequest,
 };
 pub use problem::Problem;
+pub(crate) use request::{Arrival, Query};
+pub(crate) use routes::filter as api_filter;
 pub(crate) use server::{Gate, serve};
 pub use tls::{TlsError, TlsFiles, TlsReload};
 
