@@ -58,7 +58,7 @@ pub(super) fn recorded(name: &str) -> TempDir {
 }
 
 pub(super) fn value(values: &Values, name: &str) -> Option<f64> {
-    values.get(&name.parse::<SeriesName>().unwrap()).copied()
+    values.get(&name.parse::<SeriesName>().unwrap())
 }
 
 /// A sample of one container.

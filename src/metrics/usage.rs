@@ -33,6 +33,6 @@ impl ContainerSample {
 
     /// The value of a metric of the catalogue.
     pub fn value(&self, metric: &'static str) -> Option<f64> {
-        self.values.get(&SeriesName::of(metric)).copied()
+        self.values.get(&SeriesName::of(metric))
     }
 }

@@ -19,6 +19,7 @@ mod span;
 mod text;
 mod time;
 mod token;
+mod values;
 
 pub use action::{ActionKind, ActionOutcome, JournalEntry};
 pub use check::{AddressCheck, CheckKind, CheckRecord, Verdict};
@@ -35,8 +36,7 @@ pub use identity::{HostIdentity, InterfaceIdentity};
 pub use incident::{Incident, IncidentId, IncidentKind, IncidentMark};
 pub use loss::{LossPercent, PercentError, Threshold};
 pub use metric::{
-    METRICS, Metric, MetricKind, MetricScope, MetricSubject, MetricTick, SeriesName, SeriesNameError, Values,
-    metric,
+    METRICS, Metric, MetricKind, MetricScope, MetricSubject, MetricTick, SeriesName, SeriesNameError, metric,
 };
 pub use pattern::{NamePattern, PatternError};
 pub use process::{ProcessList, ProcessUse};
@@ -45,3 +45,4 @@ pub use span::{Rate, SpanError, format_span, parse_span};
 pub use text::clean;
 pub use time::{Mono, Now, Timestamp, TimestampError};
 pub use token::{Scope, TokenId};
+pub use values::Values;

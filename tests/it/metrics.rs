@@ -1,7 +1,6 @@
 //! Usage of real containers, beside what `docker stats` says of them. The machine's own cgroup version is what is
 //! tested here; the other one is tested on recorded trees, next to the code.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -10,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dockhealth::docker::EngineError;
+use dockhealth::docker::{ContainerSource, Engine, EngineAddress, EngineError};
 use dockhealth::metrics::{ContainerSample, Machine, StatsSource, UsageSampler};
-use dockhealth::model::{ContainerFacts, ContainerId, ContainerName, Namespace, RestartPolicy, RunState};
+use dockhealth::model::{ContainerFacts, ContainerId};
 
 use crate::support::{Lab, docker, wait_for};
 
@@ -45,26 +44,10 @@ async fn one(sampler: &mut UsageSampler, container: &ContainerFacts) -> Containe
     sampler.sample(alone, alone).await.remove(0)
 }
 
-fn facts(lab: &Lab, container: &str) -> ContainerFacts {
-    ContainerFacts {
-        id: ContainerId::new(lab.inspect(container, "{{.Id}}")).expect("Docker's ids"),
-        name: ContainerName::new(container).expect("the lab's names"),
-        image: String::new(),
-        state: RunState::from_word(&lab.inspect(container, "{{.State.Status}}")),
-        exit_code: None,
-        oom_killed: false,
-        healthcheck: None,
-        started_at: None,
-        finished_at: None,
-        restart_count: None,
-        restart_policy: RestartPolicy::No,
-        labels: BTreeMap::new(),
-        namespace: Namespace::Own,
-        networks: Vec::new(),
-        published: Vec::new(),
-        pid: lab.inspect(container, "{{.State.Pid}}").parse().ok().filter(|&pid| pid > 0),
-        auto_remove: false,
-    }
+/// What the engine says of a container.
+async fn facts(container: &str) -> ContainerFacts {
+    let engine = Engine::connect(&EngineAddress::default()).expect("an address");
+    engine.inspect(container).await.expect("the lab's container")
 }
 
 /// What `docker stats` says: CPU percent, bytes used, bytes allowed.
@@ -142,7 +125,7 @@ async fn usage_agrees_with_docker_stats_from_files_and_from_the_engine() {
         let ready = docker(&["exec", &busy, "test", "-e", "/ready"]);
         ready.status.success().then_some(())
     });
-    let containers = [facts(&lab, &idle), facts(&lab, &busy)];
+    let containers = [facts(&idle).await, facts(&busy).await];
     let nothing = tempfile::tempdir().expect("a temporary folder");
     let samplers = [
         UsageSampler::new(&here("/"), None),
@@ -170,10 +153,10 @@ async fn a_restart_gives_no_sample_and_a_stopped_container_no_figures() {
     let lab = Lab::new("metrics-restart");
     let name = lab.run("twice", &[], &["sleep", "600"]);
     let mut sampler = UsageSampler::new(&here("/"), None);
-    let before = facts(&lab, &name);
+    let before = facts(&name).await;
     one(&mut sampler, &before).await;
     lab.docker(&["restart", "--time", "0", &name]);
-    let after = facts(&lab, &name);
+    let after = facts(&name).await;
     let row = one(&mut sampler, &after).await;
     assert_eq!(row.value("cpu_percent"), None, "its counter began anew");
     assert!(row.value("memory_bytes").is_some(), "the new cgroup is found: {row:?}");

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::{Line, RecordedContainer, RecordedSample, RecordingHeader, VERSION};
 use crate::metrics::spread::{Gather, Spread};
-use crate::model::{ContainerName, SeriesName, Timestamp, Values, clean};
+use crate::model::{ContainerName, SeriesName, Timestamp, clean};
 
 /// The longest line that is read, bytes: a sample of more than 10,000 containers.
 const LONGEST_LINE: u64 = 32 << 20;
@@ -118,7 +118,7 @@ impl Recording {
 
     fn add(&mut self, sample: RecordedSample, wanted: impl Fn(&SeriesName) -> bool) {
         let RecordedSample { time, containers } = sample;
-        let mut total = Values::new();
+        let mut total = BTreeMap::<SeriesName, f64>::new();
         for (container, values) in containers {
             let of = self.series.entry(container).or_default();
             for (name, value) in values {

@@ -11,7 +11,8 @@ use dockhealth::store::HostRow;
 use futures_util::StreamExt;
 
 use super::client::{Answer, Ask};
-use super::world::{Lists, ScriptedAgent, TestBus, World, container, eventually, host, report};
+use super::world::{Lists, ScriptedAgent, TestBus, World, container, host, report};
+use crate::support::eventually;
 
 fn names(answer: &Answer) -> Vec<String> {
     let rows = answer.json();

@@ -6,7 +6,7 @@ use crate::bus::ContainerReport;
 use crate::controller::fleet::{FleetView, HostSnapshot};
 use crate::controller::ticks::{LatestTick, LatestTicks};
 use crate::exposition::{Family, Text};
-use crate::model::{ContainerName, METRICS, Metric, MetricScope, SeriesName, Timestamp, Values};
+use crate::model::{ContainerName, METRICS, Metric, MetricScope, Timestamp, Values};
 
 /// The most samples of hosts and containers in one answer: about 15 MB of text.
 pub(super) const MAX_SERIES: usize = 100_000;
@@ -42,11 +42,8 @@ impl<'a> Subject<'a> {
 
     /// Its samples of one metric, each with its part.
     fn of(&self, metric: &'static Metric) -> impl Iterator<Item = (Option<&'a str>, f64)> {
-        let first = SeriesName::of(metric.name);
-        let own = self.values.into_iter().flat_map(move |values| values.range(first.clone()..));
-        // A name sorts before its parts, and those before all other names that begin alike.
-        own.take_while(|(name, _)| name.metric() == metric.name)
-            .filter(|(name, _)| name.part().is_some() == metric.part.is_some())
+        let own = self.values.into_iter().flat_map(|values| values.of(metric.name));
+        own.filter(|(name, _)| name.part().is_some() == metric.part.is_some())
             .map(|(name, value)| (name.part(), *value))
     }
 }

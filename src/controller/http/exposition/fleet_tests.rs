@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::controller::fleet::Presence;
-use crate::model::{HostName, MetricTick};
+use crate::model::{HostName, MetricTick, SeriesName};
 use crate::store::HostTick;
 
 const NOW: i64 = 1_000_000;
