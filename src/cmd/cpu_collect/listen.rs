@@ -285,7 +285,9 @@ mod tests {
         assert_eq!((samples, cpu), (2, figures(20.0, 30.0)), "nobody took it away");
         assert_eq!(span, "1970-01-01T00:00:00.000Z..1970-01-01T00:00:02.000Z");
         add(&mut board, 3, 50.0);
-        assert_eq!(poll(&mut board, "early").1, figures(50.0, 50.0));
+        let (_, cpu, span) = poll(&mut board, "early");
+        assert_eq!(cpu, figures(50.0, 50.0));
+        assert_eq!(span, "1970-01-01T00:00:02.000Z..1970-01-01T00:00:03.000Z");
         let (samples, cpu, _) = poll(&mut board, "early");
         assert_eq!((samples, cpu), (0, Value::Null));
     }

@@ -87,15 +87,6 @@ impl Measuring {
         let (step, count) = self.plan.steps();
         let (columns, all) = (self.columns.clone(), self.columns.clone().unwrap_or_else(Columns::all));
         let begun = Timestamp::now();
-        let recorder = match &self.output {
-            None => None,
-            Some((path, overwrite)) => {
-                let card = identity(&machine, info);
-                let step_ms = u64::try_from(step.as_millis()).unwrap_or(u64::MAX);
-                let header = RecordingHeader::new(&host, &card, step_ms, begun);
-                Some(Recording::begin(path, *overwrite, header)?)
-            }
-        };
         let (board, questions) = match self.listen {
             None => (None, None),
             Some(address) => {
@@ -103,6 +94,15 @@ impl Measuring {
                     listen(address, self.allowed_hosts.clone(), shutdown.clone()).await?;
                 note(&format!("listening on http://{bound}/ and http://{bound}/metrics; Ctrl-C ends"));
                 (Some(Board::new(host.clone(), all.clone(), begun)), Some(questions))
+            }
+        };
+        let recorder = match &self.output {
+            None => None,
+            Some((path, overwrite)) => {
+                let card = identity(&machine, info);
+                let step_ms = u64::try_from(step.as_millis()).unwrap_or(u64::MAX);
+                let header = RecordingHeader::new(&host, &card, step_ms, begun);
+                Some(Recording::begin(path, *overwrite, header)?)
             }
         };
         let usual = match self.format {

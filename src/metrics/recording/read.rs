@@ -118,7 +118,7 @@ impl Recording {
 
     fn add(&mut self, sample: RecordedSample, wanted: impl Fn(&SeriesName) -> bool) {
         let RecordedSample { time, containers } = sample;
-        let mut total: BTreeMap<SeriesName, f64> = BTreeMap::new();
+        let mut total = BTreeMap::<SeriesName, f64>::new();
         for (container, values) in containers {
             let of = self.series.entry(container).or_default();
             for (name, value) in values {
