@@ -19,7 +19,7 @@ mod time;
 mod token;
 
 pub use action::{ActionKind, ActionOutcome, JournalEntry};
-pub use check::{AddressCheck, CheckKind, CheckRecord, Verdict};
+pub use check::{AddressCheck, CheckKind, CheckRecord, Evidence, Verdict};
 pub use container::{
     ContainerFacts, Healthcheck, HealthcheckStatus, Namespace, NetworkAttachment, RestartPolicy, RunState,
 };
