@@ -197,8 +197,9 @@ impl Host {
                 Decision::Confirm(targets) => self.confirm = Some(targets),
                 Decision::Act(action) => {
                     self.restarts.push(self.now);
-                    self.feed(Input::Acted(action.op, ActionResult::Done(0)));
+                    // As the agent does: what it is now, then that it was done.
                     self.feed(Input::Listed(vec![facts(self.now)], Vec::new()));
+                    self.feed(Input::Acted(action.op, ActionResult::Done(0)));
                 }
                 _ => {}
             }
@@ -283,19 +284,12 @@ impl Host {
         for decision in self.streams.as_mut().unwrap().on(event, Mono(self.now)) {
             match decision {
                 detect::Decision::Probe(volley) => {
-                    let (spacing, timeout) = (millis(volley.spacing), millis(self.policy.probe_timeout));
-                    let mut received = 0;
-                    let mut end = self.now;
-                    for n in 0..i64::from(volley.count) {
-                        let at = self.now + n * spacing;
-                        let lost = self.network.loses(at);
-                        received += u32::from(!lost);
-                        end = end.max(at + if lost { timeout } else { RTT });
-                    }
-                    self.probes += u64::from(volley.count);
-                    let sent = volley.count;
+                    let lost = self.network.loses(self.now);
+                    let end = self.now + if lost { millis(self.policy.probe_timeout) } else { RTT };
+                    self.probes += 1;
+                    let received = u32::from(!lost);
                     let outcome =
-                        ProbeOutcome { address: ADDRESS, sent, received, void: 0, rtts: Vec::new() };
+                        ProbeOutcome { address: ADDRESS, sent: 1, received, void: 0, rtts: Vec::new() };
                     self.flying.insert((end, volley.id), outcome);
                 }
                 detect::Decision::Judge(checked) => {

@@ -217,7 +217,7 @@ fn detector(r: &mut Resolver) -> Detector {
     let rates = ErrorRates {
         false_restarts_per_year: r.get(&t::FALSE_RESTARTS, parse::number(1e-9..=1e3)),
         miss: r.get(&t::MISS, parse::number(1e-6..=0.5)),
-        min_evidence: r.get(&t::MIN_EVIDENCE, parse::span(millis(1_000, 60_000))),
+        min_evidence: r.get(&t::MIN_EVIDENCE, parse::span(millis(1_000, 30_000))),
     };
     let words = [("fixed", Detector::Fixed), ("sprt", Detector::Sprt(rates))];
     let detector = r.get(&t::DETECTOR, parse::word(&words));

@@ -21,6 +21,8 @@ use crate::monitor::ping::{PingError, Pinger, ProbeOutcome, ProbePlan};
 const ASK_EVERY: Duration = Duration::from_millis(500);
 /// Outcomes that wait at most; whoever has more waits.
 const WAITING: usize = 1024;
+/// The probes of one volley go out within this time.
+const WITHIN: Duration = Duration::from_millis(5);
 /// The longest sleep.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
@@ -118,8 +120,8 @@ impl Task {
 
 /// Sends a volley; tells of each of its addresses once, whatever happens.
 async fn fly(pinger: &dyn Pinger, volley: Volley, timeout: Duration, news: &mpsc::Sender<News>) {
-    let Volley { id, addresses, count, spacing } = volley;
-    let plan = ProbePlan { count, spacing, timeout, threshold: None };
+    let Volley { id, addresses } = volley;
+    let plan = ProbePlan { count: 1, spacing: WITHIN, timeout, threshold: None };
     let (tell, mut told) = mpsc::channel::<ProbeOutcome>(addresses.len().max(1));
     let mut open: BTreeSet<IpAddr> = addresses.iter().copied().collect();
     let relay = async {
@@ -131,7 +133,7 @@ async fn fly(pinger: &dyn Pinger, volley: Volley, timeout: Duration, news: &mpsc
     };
     let (probed, ()) = tokio::join!(pinger.probe_each(&addresses, plan, tell), relay);
     for address in open {
-        let void = ProbeOutcome { address, sent: 0, received: 0, void: count, rtts: Vec::new() };
+        let void = ProbeOutcome { address, sent: 0, received: 0, void: 1, rtts: Vec::new() };
         let _ = news.send(News::Ended(id, void)).await;
     }
     if let Err(error) = probed {

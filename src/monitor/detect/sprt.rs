@@ -22,8 +22,9 @@ const YEAR: f64 = 31_557_600.0;
 const LOWEST: f64 = 1.0;
 const HIGHEST: f64 = 99.0;
 
-/// A test ends after so many probes, whatever it looks for: 100 s of the fast rate.
-const MOST_PROBES: f64 = 10_000.0;
+/// A test ends after so many probes, whatever it looks for: 100 s of the fast rate, and longer than the least evidence may
+/// be set to.
+const MOST_PROBES: u32 = 10_000;
 
 /// A test of which so many probes, and most, say nothing ends.
 const MOST_VOID: u32 = 20;
@@ -51,8 +52,6 @@ pub(super) struct Bounds {
     fail: f64,
     /// The score that clears it.
     pass: f64,
-    /// How many probes a test takes at most.
-    most: u32,
     /// How long its evidence must span.
     span: Duration,
 }
@@ -63,17 +62,17 @@ impl Bounds {
     /// **To fail.** No test is shorter than the least evidence, `span`, so a year has at most `year / span` decisions on
     /// each address, at whatever rate it is probed (at the slow rate there are a tenth of that). With `r` false restarts
     /// allowed a year, each decision may be wrong with the probability `a = r / (addresses x year / span)`. When the
-    /// loss is `p0`, the ratio of likelihoods has the mean 1 at whatever moment the test stops, so by Markov's inequality
-    /// it stops at or above `1/a` with a probability of at most `a`: the bound is `ln(1/a)`. That holds for any rule
-    /// of stopping which does not look ahead, so neither the changing rate nor the least evidence nor the truncation
+    /// loss is `p0`, the ratio of likelihoods is a martingale with the mean 1, so by Ville's inequality it ever reaches `1/a`
+    /// with a probability of at most `a`: the bound is `ln(1/a)`. Whatever else is asked for before a test stops there can
+    /// only make that rarer, so neither the changing rate, nor the least evidence, nor the ceiling, nor the truncation
     /// weakens it; below `p0` it is far more than kept. At 0.001 a year, 1 s and one address: `a = 3.2e-11`, the bound 24.2.
     ///
     /// **To pass.** By the same argument with the losses exchanged, `ln(miss / 2)` lets at most half of the misses pass.
     ///
     /// **Truncation.** The other half is for tests that come to no end. By Hoeffding's inequality the score of `n` probes
     /// that are lost at `p1` stays `range x sqrt(n ln(2/miss) / 2)` or more below its mean, `n x drift`, with a
-    /// probability of `miss / 2`; `most` is the `n` at which the mean less that reaches the bound to fail. Where that
-    /// is more than [`MOST_PROBES`], at thresholds above 90, more is missed than asked for.
+    /// probability of `miss / 2` at most. At a threshold of 50 and a miss of 0.01 its mean less that reaches the bound after
+    /// 758 probes, at 90 after 7,900. Above 90 it may be more than [`MOST_PROBES`], and more is missed than asked for.
     pub(super) fn new(threshold: Threshold, rates: &ErrorRates, addresses: usize) -> Self {
         let (sound, lossy) = hypotheses(threshold);
         let lost = (lossy / sound).ln();
@@ -81,19 +80,28 @@ impl Bounds {
         let span = rates.min_evidence.max(LEAST_EVIDENCE);
         let decisions = YEAR / span.as_secs_f64() * addresses.max(1) as f64;
         let fail = (decisions / rates.false_restarts_per_year).ln().max(1.0);
-        let (range, drift) = (lost - answered, lossy * lost + (1.0 - lossy) * answered);
-        let below = range * ((2.0 / rates.miss).ln() / 2.0).sqrt();
-        let root = (below + (below * below + 4.0 * drift * fail).sqrt()) / (2.0 * drift);
-        let most = (root * root).ceil().min(MOST_PROBES);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to MOST_PROBES")]
-        let most = most as u32;
-        Self { threshold, lost, answered, fail, pass: (rates.miss / 2.0).ln(), most, span }
+        Self { threshold, lost, answered, fail, pass: (rates.miss / 2.0).ln(), span }
     }
 
     /// What these probes add to the score.
     pub(super) fn score(&self, outcome: &ProbeOutcome) -> f64 {
         let lost = outcome.sent.saturating_sub(outcome.received);
         f64::from(lost) * self.lost + f64::from(outcome.received) * self.answered
+    }
+
+    /// What a lost probe adds.
+    pub(super) fn lost(&self) -> f64 {
+        self.lost
+    }
+
+    /// `score`, within the bounds.
+    pub(super) fn clamped(&self, score: f64) -> f64 {
+        score.clamp(self.pass, self.fail)
+    }
+
+    /// Whether `score` clears the address.
+    pub(super) fn clears(&self, score: f64) -> bool {
+        score <= self.pass
     }
 }
 
@@ -128,30 +136,31 @@ pub(super) struct Test {
 }
 
 impl Test {
-    /// Takes in what came of probes sent from `first` to `last`, which were sent after all before.
-    pub(super) fn add(&mut self, bounds: &Bounds, first: Mono, last: Mono, outcome: &ProbeOutcome) {
-        self.first.get_or_insert(first);
-        self.last = self.last.max(last);
+    /// Takes in what came of a probe sent at `at`, after all before.
+    pub(super) fn add(&mut self, bounds: &Bounds, at: Mono, outcome: &ProbeOutcome) {
+        self.first.get_or_insert(at);
+        self.last = self.last.max(at);
         self.sent = self.sent.saturating_add(outcome.sent);
         self.received = self.received.saturating_add(outcome.received);
         self.void = self.void.saturating_add(outcome.void);
-        self.score += bounds.score(outcome);
+        // A ceiling: what is lost while the evidence is too short makes up for no answer after it.
+        self.score = (self.score + bounds.score(outcome)).min(bounds.fail);
         self.rtts.extend(&outcome.rtts);
         self.rtts.drain(..self.rtts.len().saturating_sub(RTTS_KEPT));
         if self.score <= self.lowest {
             (self.lowest, self.rising_since) = (self.score, None);
         } else if outcome.sent > 0 {
-            self.rising_since.get_or_insert(first);
+            self.rising_since.get_or_insert(at);
         }
     }
 
-    /// Whether it ends here. `ahead` is the score of probes sent later whose answers are here already: what was lost of
-    /// those is not known yet, so they may speak for the address and not against it.
-    pub(super) fn conclusion(&self, bounds: &Bounds, ahead: f64) -> Option<Conclusion> {
+    /// Whether it ends here. `likely` is the score that it will have, as far as can be seen already: an outage that is
+    /// over restarts nothing.
+    pub(super) fn conclusion(&self, bounds: &Bounds, likely: f64) -> Option<Conclusion> {
         let spans = |since: Option<Mono>| since.is_some_and(|since| self.last - since >= bounds.span);
         let above = self.loss().is_some_and(|loss| bounds.threshold.is_exceeded_by(loss));
-        if above && self.score + ahead.min(0.0) >= bounds.fail {
-            return spans(self.rising_since).then_some(Conclusion::Lossy);
+        if above && self.score.min(likely) >= bounds.fail && spans(self.rising_since) {
+            return Some(Conclusion::Lossy);
         }
         if !spans(self.first) {
             return None;
@@ -162,7 +171,11 @@ impl Test {
         if self.score <= bounds.pass {
             return Some(Conclusion::Sound);
         }
-        (self.sent.saturating_add(self.void) >= bounds.most).then_some(Conclusion::Unproven)
+        (self.probes() >= MOST_PROBES).then_some(Conclusion::Unproven)
+    }
+
+    pub(super) fn score(&self) -> f64 {
+        self.score
     }
 
     /// The share lost so far.

@@ -1,13 +1,14 @@
 //! The probes to one address: those in flight, and the test they feed in the order they were sent.
 //!
 //! ```text
-//!             surprise: one lost, or without an answer
-//!   sure ───────────────────────────────────────────────► in doubt
-//!  (slow) ◄─────────────────────────────────────────────  (fast)
-//!             decided: sound, or lossy and known to be
+//!             one without an answer for 100 ms
+//!   sure ─────────────────────────────────────────► in doubt
+//!  (slow) ◄───────────────────────────────────────  (fast)
+//!             enough answers to clear it since
 //! ```
 //!
-//! A new address is in doubt. One whose loss is established is surprised by an answer instead.
+//! A new address is in doubt. Once loss is established it is the other way round: an answer begins the doubt, a verdict
+//! ends it.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -53,13 +54,12 @@ pub(super) struct Ended {
     pub(super) outcome: ProbeOutcome,
 }
 
-/// Probes sent together, one after the other.
+/// A probe.
 #[derive(Debug)]
 struct Flying {
     volley: u64,
-    first: Mono,
-    last: Mono,
-    /// Comes when all of them have ended.
+    at: Mono,
+    /// What came of it.
     outcome: Option<ProbeOutcome>,
 }
 
@@ -112,58 +112,68 @@ impl Stream {
         if self.in_doubt { Pace::Fast } else { Pace::Slow }
     }
 
-    /// Probes are sent to it from `first` to `last`.
-    pub(super) fn send(&mut self, volley: u64, first: Mono, last: Mono) {
-        self.flying.push_back(Flying { volley, first, last, outcome: None });
+    /// A probe is sent to it.
+    pub(super) fn send(&mut self, volley: u64, at: Mono) {
+        self.flying.push_back(Flying { volley, at, outcome: None });
     }
 
-    /// An answer that is overdue at `now` is a surprise.
+    /// The score that the test will have, as far as it can be seen now: what is overdue will be lost. Newer probes are left
+    /// out, answered or not, since of those only answers can be known. Kept within the bounds.
+    fn likely(&self, now: Mono) -> f64 {
+        let old_enough = self.flying.iter().take_while(|flying| flying.at + OVERDUE <= now);
+        old_enough.fold(self.bounds.clamped(self.test.score()), |score, flying| {
+            let step =
+                flying.outcome.as_ref().map_or(self.bounds.lost(), |outcome| self.bounds.score(outcome));
+            self.bounds.clamped(score + step)
+        })
+    }
+
+    /// Whether there is doubt: what is lost or overdue begins it, what clears the address ends it.
     pub(super) fn look(&mut self, now: Mono) {
-        let overdue = |flying: &Flying| flying.outcome.is_none() && flying.last + OVERDUE <= now;
-        if self.purpose == Purpose::Test && !self.lossy && self.flying.iter().any(overdue) {
+        if self.purpose != Purpose::Test || self.lossy {
+            return;
+        }
+        let overdue = |flying: &Flying| flying.outcome.is_none() && flying.at + OVERDUE <= now;
+        if self.bounds.clears(self.likely(now)) {
+            self.in_doubt = false;
+        } else if self.flying.iter().any(overdue) {
             self.in_doubt = true;
         }
     }
 
-    /// Takes in what came of a volley; says how the test ended, if one did. A volley counts when all before it have
-    /// ended: answers are known long before losses are, and would outrun them.
-    pub(super) fn take(&mut self, volley: u64, outcome: ProbeOutcome) -> Option<Conclusion> {
-        let flying = self.flying.iter_mut().find(|flying| flying.volley == volley)?;
-        let news = if self.lossy { outcome.received > 0 } else { outcome.received < outcome.sent };
-        if self.purpose == Purpose::Test && news {
-            self.in_doubt = true;
-        }
-        let heard = self.purpose == Purpose::Hear && outcome.received > 0;
-        flying.outcome = Some(outcome);
-        if heard {
+    /// Takes in what came of a probe; says how the test ended, if it did. A probe counts when all before it have ended:
+    /// answers are known long before losses are, and would outrun them.
+    pub(super) fn take(&mut self, volley: u64, outcome: ProbeOutcome, now: Mono) -> Option<Conclusion> {
+        let place = self.flying.binary_search_by_key(&volley, |flying| flying.volley).ok()?;
+        let answered = outcome.received > 0;
+        self.flying[place].outcome = Some(outcome);
+        match self.purpose {
+            Purpose::Test if self.lossy && answered => self.in_doubt = true,
             // It had no answer to give before: what is still open of that need not be waited for.
-            self.flying.retain(|flying| flying.volley >= volley);
-            self.test = Test::default();
+            Purpose::Hear if answered => {
+                self.flying.drain(..place);
+                self.test = Test::default();
+            }
+            _ => {}
         }
         let mut ended = None;
-        while let Some(Flying { first, last, outcome: Some(mut outcome), .. }) =
+        while let Some(Flying { at, outcome: Some(outcome), .. }) =
             self.flying.pop_front_if(|flying| flying.outcome.is_some())
         {
-            if heard && self.purpose == Purpose::Hear {
-                outcome.sent = outcome.received;
-            }
-            self.test.add(&self.bounds, first, last, &outcome);
-            ended = self.conclude().or(ended);
+            self.test.add(&self.bounds, at, &outcome);
+            ended = self.conclude(now).or(ended);
             if ended == Some(Conclusion::Lossy) {
                 break;
             }
         }
+        self.look(now);
         ended
     }
 
-    fn conclude(&mut self) -> Option<Conclusion> {
+    fn conclude(&mut self, now: Mono) -> Option<Conclusion> {
         let purpose = self.purpose;
         let conclusion = match purpose {
-            Purpose::Test => {
-                let known = self.flying.iter().filter_map(|flying| flying.outcome.as_ref());
-                let ahead = known.map(|outcome| self.bounds.score(outcome)).sum();
-                self.test.conclusion(&self.bounds, ahead)?
-            }
+            Purpose::Test => self.test.conclusion(&self.bounds, self.likely(now))?,
             Purpose::Hear if self.test.loss().is_some_and(|loss| loss.percent() < 100.0) => {
                 self.purpose = Purpose::Test;
                 Conclusion::Sound

@@ -12,25 +12,20 @@ use crate::monitor::ping::ProbeOutcome;
 
 /// Between two probes to an address that is not in doubt.
 const SLOW: Duration = Duration::from_millis(500);
-/// Between two probes to one that is, and how many of them one volley has.
+/// Between two probes to one that is.
 const FAST: Duration = Duration::from_millis(10);
-const VOLLEY: u32 = 10;
 /// Fast probes a second, of all addresses together: of more than 20 in doubt, each is probed less often.
 const FAST_A_SECOND: u64 = 2_000;
 /// How long checks that ended well wait for others, to be told together.
 const TOLD_WITHIN: Duration = Duration::from_millis(100);
 
-/// Probes to be sent now: `count` to each address, `spacing` apart.
+/// Probes to be sent now, one to each address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volley {
     /// Names it when it ends.
     pub id: u64,
     /// Where to, each once.
     pub addresses: Vec<IpAddr>,
-    /// How many to each.
-    pub count: u32,
-    /// Between two to one address.
-    pub spacing: Duration,
 }
 
 /// What the shell tells.
@@ -38,7 +33,7 @@ pub struct Volley {
 pub enum Event {
     /// Whom to probe from now on, complete.
     Targets(Vec<Target>),
-    /// Every probe of that volley to one of its addresses has ended.
+    /// The probe of that volley to one of its addresses has ended.
     Ended(u64, ProbeOutcome),
     /// Time has passed.
     Tick,
@@ -47,7 +42,7 @@ pub enum Event {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Decision {
-    /// Send these; tell of each address as soon as all its probes have ended, even if they could not be sent.
+    /// Send these; tell of each as soon as it has ended, even if it could not be sent.
     Probe(Volley),
     /// Checks have ended; with how all the others stand ([`Finding::UnderWay`]), so that networks can be judged.
     Judge(Vec<Checked>),
@@ -159,7 +154,7 @@ impl Streams {
             let Some(stream) = container.streams.iter_mut().find(|s| s.address == outcome.address) else {
                 continue;
             };
-            let conclusion = stream.take(volley, outcome.clone());
+            let conclusion = stream.take(volley, outcome.clone(), now);
             let Some(checked) =
                 conclusion.and_then(|conclusion| container.check(id, outcome.address, conclusion))
             else {
@@ -178,7 +173,7 @@ impl Streams {
         }
         // What was missed is not caught up with.
         self.next_slow = now + SLOW;
-        if self.send(Pace::Slow, 1, FAST, now, out) {
+        if self.send(Pace::Slow, now, out) {
             self.overdue_at = Some(now + OVERDUE);
         }
     }
@@ -189,33 +184,24 @@ impl Streams {
         }
         let doubtful = self.streams().filter(|stream| stream.pace() == Pace::Fast).count() as u64;
         let spacing = FAST.max(Duration::from_millis((doubtful * 1000).div_ceil(FAST_A_SECOND)));
-        let longest = FAST * VOLLEY;
-        let count = u32::try_from(longest.as_millis() / spacing.as_millis()).unwrap_or(VOLLEY).max(1);
-        if self.send(Pace::Fast, count, spacing, now, out) {
-            self.next_fast = now + spacing * count;
+        if self.send(Pace::Fast, now, out) {
+            self.next_fast = now + spacing;
         }
     }
 
     /// Sends to all addresses of this pace; says whether there are any.
-    fn send(
-        &mut self,
-        pace: Pace,
-        count: u32,
-        spacing: Duration,
-        now: Mono,
-        out: &mut Vec<Decision>,
-    ) -> bool {
-        let (id, last) = (self.last_volley + 1, now + spacing * (count - 1));
+    fn send(&mut self, pace: Pace, now: Mono, out: &mut Vec<Decision>) -> bool {
+        let id = self.last_volley + 1;
         let mut addresses = BTreeSet::new();
         for stream in self.streams_mut().filter(|stream| stream.pace() == pace) {
-            stream.send(id, now, last);
+            stream.send(id, now);
             addresses.insert(stream.address);
         }
         if addresses.is_empty() {
             return false;
         }
         self.last_volley = id;
-        out.push(Decision::Probe(Volley { id, addresses: addresses.into_iter().collect(), count, spacing }));
+        out.push(Decision::Probe(Volley { id, addresses: addresses.into_iter().collect() }));
         true
     }
 
