@@ -220,12 +220,12 @@ fn detector(r: &mut Resolver) -> Detector {
         min_evidence: r.get(&t::MIN_EVIDENCE, parse::span(millis(1_000, 30_000))),
     };
     let words = [("fixed", Detector::Fixed), ("sprt", Detector::Sprt(rates))];
-    let detector = r.get(&t::DETECTOR, parse::word(&words));
-    if detector == Detector::Fixed {
-        for setting in [&t::FALSE_RESTARTS, &t::MISS, &t::MIN_EVIDENCE] {
-            if r.is_given(setting) {
-                r.wrong(setting, "it is about the other detector: give --detector sprt");
-            }
+    let given = r.opt(&t::DETECTOR, parse::word(&words));
+    let detector = given.unwrap_or(Detector::Fixed);
+    let is_fixed = detector == Detector::Fixed && given.is_some() == r.is_given(&t::DETECTOR);
+    for setting in [&t::FALSE_RESTARTS, &t::MISS, &t::MIN_EVIDENCE] {
+        if is_fixed && r.is_given(setting) {
+            r.wrong(setting, "it is about the other detector: give --detector sprt");
         }
     }
     detector
