@@ -169,7 +169,7 @@ def plot_false(cells):
     """Rates on a logarithmic scale; hollow where none was seen, at the upper limit."""
     models = sorted({model(cell) for cell in cells})
     svg, panel, height, top = Svg(50 + 190 * len(models), 290), 190, 200, 40
-    low, high = -4, 7
+    low, high = -2, 7
 
     def y(value):
         return top + height * (1 - (min(max(math.log10(value), low), high) - low) / (high - low))
@@ -190,8 +190,9 @@ def plot_false(cells):
                 cell = next(c for c in cells if model(c) == burst and name(c) == label and c["loss_percent"] == percent)
                 best, _, limit = rate(cell)
                 points.append((left + 22 + step * 45, y(best or limit), best > 0))
-            path = "L".join(f"{x:.1f} {height:.1f}" for x, height, _ in points)
-            svg.add(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+            for (x1, y1, seen), (x2, y2, seen_too) in zip(points, points[1:]):
+                if seen and seen_too:
+                    svg.line(x1, y1, x2, y2, colour, 1.5)
             for x, level, seen in points:
                 svg.add(f'<circle cx="{x:.1f}" cy="{level:.1f}" r="3.2" stroke="{colour}" fill="{colour if seen else "#fff"}"/>')
     svg.write(f"{FOLDER}/false.svg")
