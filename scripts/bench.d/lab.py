@@ -31,6 +31,18 @@ def run(*command, check=True, **options):
     return subprocess.run(command, check=check, text=True, stdout=subprocess.PIPE, **options).stdout.strip()
 
 
+def helper(name):
+    """The program of benches/`name`.rs; BENCH_<NAME> names another build of it."""
+    if path := os.environ.get(f"BENCH_{name.upper()}"):
+        return path
+    built = run("cargo", "build", "--release", "--bench", name, "--message-format", "json")
+    for line in built.splitlines():
+        artifact = json.loads(line)
+        if artifact.get("target", {}).get("name") == name and artifact.get("executable"):
+            return artifact["executable"]
+    sys.exit("cargo named no executable")
+
+
 def docker(*arguments, check=True):
     return run("docker", *arguments, check=check, stderr=None if check else subprocess.DEVNULL)
 

@@ -22,17 +22,6 @@ METRICS = 12
 SIZE = (max(1, CONTAINERS // PER_HOST), min(PER_HOST, CONTAINERS), HOURS)
 
 
-def helper():
-    if path := os.environ.get("BENCH_STORE"):
-        return path
-    built = lab.run("cargo", "build", "--release", "--bench", "store", "--message-format", "json")
-    for line in built.splitlines():
-        artifact = json.loads(line)
-        if artifact.get("target", {}).get("name") == "store" and artifact.get("executable"):
-            return artifact["executable"]
-    sys.exit("cargo named no executable")
-
-
 def measure(*arguments):
     """What the helper says, by phase."""
     phases = {}
@@ -66,7 +55,7 @@ def victoria_metrics(folder):
         process.wait(timeout=60)
 
 
-HELPER = helper()
+HELPER = lab.helper("store")
 with tempfile.TemporaryDirectory() as folder:
     ours = measure("embedded", f"{folder}/ours", f"{folder}/ours")
     with victoria_metrics(f"{folder}/theirs") as (url, pid):

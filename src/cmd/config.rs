@@ -10,7 +10,7 @@ use super::settings::{Resolver, table as t};
 use crate::bus::{NatsOptions, Role};
 use crate::docker::{AnonymousVolumes, EngineAddress};
 use crate::model::{HostName, OnStop, Rate, Threshold, clean, parse_span};
-use crate::monitor::decide::{Policy, RestartMode};
+use crate::monitor::decide::{Detector, ErrorRates, Policy, RestartMode};
 use crate::outbound::is_loopback;
 use crate::store::{RemoteOptions, StoreCredentials};
 
@@ -213,9 +213,28 @@ pub fn log(r: &mut Resolver) -> LogConfig {
     }
 }
 
+fn detector(r: &mut Resolver) -> Detector {
+    let rates = ErrorRates {
+        false_restarts_per_year: r.get(&t::FALSE_RESTARTS, parse::number(1e-9..=1e3)),
+        miss: r.get(&t::MISS, parse::number(1e-6..=0.5)),
+        min_evidence: r.get(&t::MIN_EVIDENCE, parse::span(millis(1_000, 30_000))),
+    };
+    let words = [("fixed", Detector::Fixed), ("sprt", Detector::Sprt(rates))];
+    let given = r.opt(&t::DETECTOR, parse::word(&words));
+    let detector = given.unwrap_or(Detector::Fixed);
+    let is_fixed = detector == Detector::Fixed && given.is_some() == r.is_given(&t::DETECTOR);
+    for setting in [&t::FALSE_RESTARTS, &t::MISS, &t::MIN_EVIDENCE] {
+        if is_fixed && r.is_given(setting) {
+            r.wrong(setting, "it is about the other detector: give --detector sprt");
+        }
+    }
+    detector
+}
+
 fn policy(r: &mut Resolver) -> Policy {
     let modes = [("restart", RestartMode::Restart), ("recreate", RestartMode::Recreate)];
     let policy = Policy {
+        detector: detector(r),
         probes: r.get(&t::PROBES, parse::count(1..=1_000)),
         probe_spacing: r.get(&t::PROBE_SPACING, parse::span(millis(0, 60_000))),
         probe_timeout: r.get(&t::PROBE_TIMEOUT, parse::span(millis(1, 60_000))),

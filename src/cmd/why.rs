@@ -159,10 +159,12 @@ fn check_line(check: &CheckRecord) -> String {
             format!("{} answered {} of {}{rtt}", a.address, a.received, a.sent)
         })
         .collect();
+    let evidence = check.evidence.map(|evidence| format!("; {}", evidence.words(check.verdict)));
     format!(
-        "{}  {kind} {verdict}: {loss}, threshold {}; {}",
+        "{}  {kind} {verdict}: {loss}, threshold {}{}; {}",
         time(check.time),
         check.threshold,
+        evidence.unwrap_or_default(),
         addresses.join(", ")
     )
 }

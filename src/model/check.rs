@@ -49,6 +49,30 @@ impl AddressCheck {
     }
 }
 
+/// Where a sequential test of loss stood when it decided. Its score is the natural logarithm of how many times likelier what
+/// was seen is under too much loss than under loss at the threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Evidence {
+    /// The score; each lost probe raises it, each answered one lowers it.
+    pub score: f64,
+    /// From here on the check fails.
+    pub to_fail: f64,
+    /// Down from here it passes.
+    pub to_pass: f64,
+}
+
+impl Evidence {
+    /// What it came to, in words that follow those of the verdict.
+    pub fn words(self, verdict: Verdict) -> String {
+        let Self { score, to_fail, to_pass } = self;
+        match verdict {
+            Verdict::Fail => format!("evidence {score:.1} of {to_fail:.1} needed"),
+            _ if score <= to_pass => format!("evidence {score:.1}, and {to_pass:.1} clears it"),
+            _ => format!("evidence {score:.1} of {to_fail:.1} needed: not proven"),
+        }
+    }
+}
+
 /// One check of one container, as it is kept and shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct CheckRecord {
@@ -67,4 +91,7 @@ pub struct CheckRecord {
     pub threshold: Threshold,
     /// Each address.
     pub addresses: Vec<AddressCheck>,
+    /// What a sequential test decided by; absent where checks are counted (`--detector fixed`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
 }

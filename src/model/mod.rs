@@ -22,7 +22,7 @@ mod token;
 mod values;
 
 pub use action::{ActionKind, ActionOutcome, JournalEntry};
-pub use check::{AddressCheck, CheckKind, CheckRecord, Verdict};
+pub use check::{AddressCheck, CheckKind, CheckRecord, Evidence, Verdict};
 pub use container::{
     ContainerFacts, Healthcheck, HealthcheckStatus, Namespace, NetworkAttachment, RestartPolicy, RunState,
 };

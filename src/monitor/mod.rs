@@ -2,4 +2,5 @@
 
 pub mod agent;
 pub mod decide;
+pub mod detect;
 pub mod ping;

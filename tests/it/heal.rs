@@ -10,4 +10,5 @@ mod loss;
 mod neighbours;
 mod recreate;
 mod rig;
+mod sprt;
 mod usage;

@@ -56,6 +56,19 @@ pub fn count(range: RangeInclusive<u32>) -> impl Fn(&str) -> Result<u32, String>
     }
 }
 
+/// A number within `range`.
+pub fn number(range: RangeInclusive<f64>) -> impl Fn(&str) -> Result<f64, String> {
+    move |text| match text.trim().parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(format!(
+            "{} is out of range: give a number from {} to {}",
+            quoted(text),
+            range.start(),
+            range.end()
+        )),
+    }
+}
+
 /// Any value whose type reads itself, with its type's own error.
 pub fn typed<T: std::str::FromStr<Err: fmt::Display>>(text: &str) -> Result<T, T::Err> {
     text.trim().parse()

@@ -61,12 +61,20 @@ table! {
     }
     /// How containers are checked.
     CHECKS "Checks" {
-        INTERVAL "interval" Setting::value("SPAN").or("10s"), "Time between the starts of two sweeps";
+        INTERVAL "interval" Setting::value("SPAN").or("10s"), "Time between the starts of two sweeps; sprt probes all the time";
         PROBES "probes" Setting::value("COUNT").or("5"), "Echo requests to each address in a check";
         PROBE_SPACING "probe-spacing" Setting::value("SPAN").or("100ms"), "Time between two requests to one address";
         PROBE_TIMEOUT "probe-timeout" Setting::value("SPAN").or("1s"), "How long an answer may take";
         CONFIRM_PROBES "confirm-probes" Setting::value("COUNT").or("20"),
             "Requests, spread over 2 s, that must confirm a failed check; 0 restarts on the first";
+        DETECTOR "detector" Setting::value("fixed|sprt").or("fixed"),
+            "How loss is judged: by checks of so many probes, or by a sequential test on an unending stream of them, which decides sooner";
+        FALSE_RESTARTS "false-restarts-per-container-year" Setting::value("NUMBER").or("0.001"),
+            "sprt: how often a container that loses no more than the threshold may be restarted a year";
+        MISS "miss" Setting::value("SHARE").or("0.01"),
+            "sprt: the share of tests that may overlook loss 20 points above the threshold";
+        MIN_EVIDENCE "min-evidence" Setting::value("SPAN").or("1s"),
+            "sprt: how long lost probes must span, since loss comes in bursts";
         ASSUME_PINGABLE "assume-pingable" Setting::switch(),
             "Count loss even of a container that never answered";
     }

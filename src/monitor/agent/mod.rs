@@ -25,6 +25,7 @@ mod reporter;
 mod sampling;
 mod socket;
 mod steps;
+mod streams;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -49,7 +50,7 @@ use crate::model::{
 };
 use crate::store::{AgentDb, StoreError};
 
-use super::decide::{Attachment, Memory, OwnContainers, Policy};
+use super::decide::{Attachment, Detector, Memory, OwnContainers, Policy, Target};
 use super::ping::Pinger;
 
 pub use lane::{LaneParts, metric_lane};
@@ -120,6 +121,8 @@ enum Message {
     Identity(Box<HostIdentity>),
     /// Every container, to be measured.
     Subjects(oneshot::Sender<Vec<Subject>>),
+    /// Every container whose loss is to be tested.
+    Targets(oneshot::Sender<Vec<Target>>),
     /// A command, and where its answer goes.
     Ask(AgentCommand, oneshot::Sender<AgentReply>),
 }
@@ -191,6 +194,11 @@ pub async fn run(
         sampling::spawn(&tracker, &settings.machine, sampling, &inbox, ticks, &shutdown);
     }
     let actuator = actuator::Actuator::new(&parts, &settings, refresher, &shutdown);
+    if let (Detector::Sprt(rates), Some(pinger)) = (settings.policy.detector, parts.pinger.clone()) {
+        let probe_timeout = settings.policy.probe_timeout;
+        let wiring = streams::Wiring { pinger, probe_timeout, clock, inbox: inbox.clone() };
+        streams::spawn(&tracker, rates, wiring, &shutdown);
+    }
     let local_freeze = keeper::load_freeze(&parts.db).await?;
     let owner = owner::Owner::new(
         settings,

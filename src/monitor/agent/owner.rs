@@ -22,7 +22,7 @@ use crate::model::{
     Actor, CheckKind, ContainerName, DesiredState, Event, EventDraft, EventId, EventKind, Freeze,
     HostIdentity, Timestamp,
 };
-use crate::monitor::decide::{Decision, HostState, Input, Memory, Target};
+use crate::monitor::decide::{Decision, Detector, HostState, Input, Memory, Target};
 
 /// Events kept per container for `why`, and containers they are kept for.
 const EVENTS_KEPT: usize = 50;
@@ -167,6 +167,7 @@ impl Owner {
             }
             Message::Identity(identity) => self.identity = *identity,
             // Who asked may be gone, when the agent ends.
+            Message::Targets(answer) => drop(answer.send(self.state.targets())),
             Message::Subjects(answer) => drop(answer.send(self.state.subjects())),
             Message::Ask(command, answer) => {
                 // An agent that has just started must not say that there are no containers.
@@ -239,6 +240,11 @@ impl Owner {
     // ---- checks -------------------------------------------------------------------------------
 
     fn sweep(&mut self) {
+        let streamed =
+            matches!(self.settings.policy.detector, Detector::Sprt(_)) && self.parts.pinger.is_some();
+        if streamed {
+            return;
+        }
         if self.sweeping {
             if !std::mem::replace(&mut self.late, true) {
                 tracing::warn!("sweeps take longer than --interval, so some are left out");

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use futures_util::future::join_all;
 
 use crate::model::{CheckKind, Threshold};
-use crate::monitor::decide::{Checked, Policy, Target};
+use crate::monitor::decide::{Checked, Finding, Policy, Target};
 use crate::monitor::ping::{PingError, Pinger, ProbeOutcome, ProbePlan};
 
 /// Probes every address of every target; as long as the slowest.
@@ -58,5 +58,6 @@ fn checked(target: &Target, outcomes: &BTreeMap<IpAddr, ProbeOutcome>) -> Checke
         id: target.id.clone(),
         started_at: target.started_at,
         outcomes: target.addresses.iter().map(outcome).collect(),
+        finding: Finding::Counted,
     }
 }

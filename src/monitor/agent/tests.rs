@@ -5,5 +5,6 @@
 
 mod death;
 mod engine;
+mod sprt;
 mod told;
 mod world;

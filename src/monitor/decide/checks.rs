@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::breaker::{BreakerChange, NetworkTally};
 use super::state::HostState;
-use super::{Checked, Decision};
+use super::{Checked, Decision, Finding};
 use crate::model::{Actor, CheckKind, EventDraft, EventKind, Now, Verdict};
 
 impl HostState {
@@ -18,7 +18,7 @@ impl HostState {
             self.judge_networks(results, out);
         }
         let mut suspects = Vec::new();
-        for result in results {
+        for result in results.iter().filter(|result| result.finding != Finding::UnderWay) {
             let Some(watch) = self.watches.get(&result.id) else { continue };
             let same_run = watch.is_running() && watch.facts.started_at == result.started_at;
             if !same_run || self.is_under_way(&watch.facts.name) {
@@ -27,20 +27,22 @@ impl HostState {
             let threshold = self.threshold_of(&watch.facts.name);
             let policy = &self.policy;
             let watch = self.watches.get_mut(&result.id).expect("found above");
-            let (record, first_answers) = watch.judge(kind, &result.outcomes, threshold, policy, now);
+            let (record, first_answers) = watch.judge(kind, result, threshold, policy, now);
             if !first_answers.is_empty() {
                 out.push(Decision::Remember(result.id.clone(), first_answers));
             }
             let in_grace = watch.grace_until(policy).is_some_and(|until| now.mono < until);
             let breaker = watch.failed_network.as_ref().is_some_and(|network| self.breaker.is_open(network));
             match record.verdict {
-                Verdict::Pass => watch.lossy = None,
+                Verdict::Pass => (watch.lossy, watch.proof) = (None, None),
                 Verdict::Fail if in_grace || breaker => {}
                 Verdict::Fail => {
-                    let confirmed =
-                        kind == CheckKind::Confirm || policy.confirm_probes == 0 || watch.lossy.is_some();
+                    let confirmed = kind == CheckKind::Confirm
+                        || policy.confirm_probes == 0
+                        || watch.lossy.is_some()
+                        || record.evidence.is_some();
                     if confirmed {
-                        watch.lossy = record.loss_percent;
+                        (watch.lossy, watch.proof) = (record.loss_percent, record.evidence);
                     } else {
                         suspects.push(result.id.clone());
                     }

@@ -23,13 +23,13 @@ use std::net::IpAddr;
 
 use crate::model::{
     ActionKind, Actor, CheckKind, ContainerFacts, ContainerId, ContainerName, DesiredState, EventDraft,
-    Freeze, OperationId, Threshold, Timestamp,
+    Evidence, Freeze, OperationId, Threshold, Timestamp,
 };
 use crate::monitor::ping::ProbeOutcome;
 
 pub use hold::Hold;
 pub use listing::{Listing, OwnContainers};
-pub use policy::{Policy, RestartMode};
+pub use policy::{Detector, ErrorRates, Policy, RestartMode};
 pub use state::{HostState, Memory};
 pub use view::Explanation;
 pub use watch::Attachment;
@@ -45,8 +45,25 @@ pub struct Target {
     pub started_at: Option<Timestamp>,
     /// Where it is probed.
     pub addresses: Vec<IpAddr>,
+    /// Those of them whose loss counts: they have answered before.
+    pub counting: Vec<IpAddr>,
+    /// Its loss is established already, so that only an answer would be news.
+    pub lossy: bool,
     /// The loss that fails it.
     pub threshold: Threshold,
+}
+
+/// How a check came to its end.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Finding {
+    /// Its probes are counted, and the loss held against the threshold.
+    Counted,
+    /// A sequential test is under way: it tells how the network is, and nothing of the container.
+    UnderWay,
+    /// Every address was tested, and none fails; what the least sound one of them was judged by.
+    Sound(Option<Evidence>),
+    /// The test of this address decided against it.
+    Lossy(IpAddr, Evidence),
 }
 
 /// What probing one target gave.
@@ -58,6 +75,8 @@ pub struct Checked {
     pub started_at: Option<Timestamp>,
     /// Each address.
     pub outcomes: Vec<ProbeOutcome>,
+    /// What they are to be taken for.
+    pub finding: Finding,
 }
 
 /// Something to be done to a container.

@@ -13,9 +13,37 @@ pub enum RestartMode {
     Recreate,
 }
 
+/// How sure a sequential test must be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ErrorRates {
+    /// How often a year a container whose loss stays at its threshold may be called lossy.
+    pub false_restarts_per_year: f64,
+    /// The share of tests that may call a container sound that loses as much as the test looks for.
+    pub miss: f64,
+    /// Lost probes must span this long, for real loss comes in bursts.
+    pub min_evidence: Duration,
+}
+
+impl Default for ErrorRates {
+    fn default() -> Self {
+        Self { false_restarts_per_year: 0.001, miss: 0.01, min_evidence: Duration::from_secs(1) }
+    }
+}
+
+/// How a verdict on packet loss is reached.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Detector {
+    /// A check of so many probes every so often, and a longer one to confirm a failure.
+    Fixed,
+    /// A sequential test on an unending stream of probes: see [`crate::monitor::detect`].
+    Sprt(ErrorRates),
+}
+
 /// Everything an operator can set about checks, healing and its brakes. `docs/operations.md` lists the flags.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
+    /// How a verdict on loss is reached; [`Detector::Sprt`] makes no use of the counts and spacing of probes.
+    pub detector: Detector,
     /// Echo requests per address in a regular check.
     pub probes: u32,
     /// Between two requests to one address.
@@ -57,6 +85,7 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
+            detector: Detector::Fixed,
             probes: 5,
             probe_spacing: Duration::from_millis(100),
             probe_timeout: Duration::from_secs(1),

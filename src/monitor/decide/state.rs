@@ -1,6 +1,7 @@
 //! The state of one host, and how inputs become decisions.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::breaker::Breaker;
@@ -182,11 +183,15 @@ impl HostState {
     }
 
     pub(super) fn target(&self, watch: &Watch) -> Target {
+        let addresses = watch.facts.addresses();
+        let counts = |address: &&IpAddr| watch.counts(**address, &self.policy);
         Target {
             id: watch.facts.id.clone(),
             name: watch.facts.name.clone(),
             started_at: watch.facts.started_at,
-            addresses: watch.facts.addresses(),
+            counting: addresses.iter().filter(counts).copied().collect(),
+            addresses,
+            lossy: watch.lossy.is_some(),
             threshold: self.threshold_of(&watch.facts.name),
         }
     }

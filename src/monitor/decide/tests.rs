@@ -190,6 +190,7 @@ impl Sim {
             id: target.id.clone(),
             started_at: target.started_at,
             outcomes: target.addresses.iter().map(|address| outcome(target, *address)).collect(),
+            finding: Finding::Counted,
         };
         targets.iter().map(checked).collect()
     }
@@ -490,6 +491,69 @@ fn confirmed_loss_above_the_threshold_restarts_and_loss_at_it_does_not() {
         sim.sweep();
         assert_eq!(sim.acts == [restart_of("c1")], restarted, "{loss} %: {:?}", sim.acts);
     }
+}
+
+/// What a sequential test made of a container.
+fn tested(n: u8, received: u32, finding: Finding) -> Checked {
+    let address = std::net::IpAddr::from([10, 0, 0, n]);
+    let rtts = vec![Duration::from_micros(50); received as usize];
+    let outcome = ProbeOutcome { address, sent: 100, received, void: 0, rtts };
+    Checked { id: id_of(n), started_at: facts(n).started_at, outcomes: vec![outcome], finding }
+}
+
+fn lossy(n: u8) -> Finding {
+    Finding::Lossy([10, 0, 0, n].into(), Evidence { score: 24.5, to_fail: 24.2, to_pass: -5.3 })
+}
+
+fn swept(checked: Vec<Checked>) -> Input {
+    Input::Swept(CheckKind::Sweep, checked)
+}
+
+#[test]
+fn the_verdict_of_a_sequential_test_needs_no_confirming_and_is_told_with_its_evidence() {
+    let mut sim = Sim::new(Policy::default(), 2);
+    sim.sweep();
+    sim.feed(swept(vec![tested(1, 20, Finding::UnderWay), tested(2, 45, Finding::Sound(None))]));
+    assert!(sim.acts.is_empty(), "one is not through, and one was found sound, whatever its loss");
+    assert_eq!(sim.health(2), Health::Degraded);
+    let decisions = sim.state.on(swept(vec![tested(1, 20, lossy(1))]), sim.at());
+    let act = decisions.iter().find_map(|decision| match decision {
+        Decision::Act(action) => Some(action.reason.clone()),
+        _ => None,
+    });
+    let words = "loses 80 % of its packets, above its threshold of 50 % (evidence 24.5 of 24.2 needed)";
+    assert_eq!(act.as_deref(), Some(words));
+    let failing = decisions.iter().find_map(|decision| match decision {
+        Decision::Emit(draft) => Some(draft.data["evidence"]["score"].clone()),
+        _ => None,
+    });
+    assert_eq!(failing, Some(24.5.into()));
+    let explained = sim.state.explain(&facts(1).name, sim.at()).unwrap();
+    assert_eq!(explained.checks.last().unwrap().evidence.map(|evidence| evidence.to_fail), Some(24.2));
+}
+
+#[test]
+fn every_brake_holds_against_a_sequential_test_too() {
+    let mut fresh = Sim::new(Policy::default(), 1);
+    fresh.feed(swept(vec![tested(1, 0, lossy(1))]));
+    assert!(fresh.acts.is_empty(), "it never answered");
+
+    let mut starting = Sim::new(Policy::default(), 1);
+    starting.change(1, |facts| facts.started_at = Some(Timestamp::from_millis(95_000)));
+    starting.sweep();
+    let early = Checked { started_at: Some(Timestamp::from_millis(95_000)), ..tested(1, 0, lossy(1)) };
+    starting.feed(swept(vec![early]));
+    assert!(starting.acts.is_empty(), "it is in its grace");
+
+    let mut network = Sim::new(Policy::default(), 4);
+    network.sweep();
+    let others = (2..=4).map(|n| tested(n, 10, Finding::UnderWay));
+    network.feed(swept(others.chain([tested(1, 0, lossy(1))]).collect()));
+    assert!(network.acts.is_empty(), "the network is to blame");
+    assert!(network.events.contains(&EventKind::BreakerOpened));
+    network.feed(swept((2..=4).map(|n| tested(n, 100, Finding::Sound(None))).collect()));
+    network.feed(swept(vec![tested(1, 0, lossy(1))]));
+    assert_eq!(network.acted_on(), ["c1"], "now it is a trouble of its own");
 }
 
 #[test]

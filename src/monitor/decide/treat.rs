@@ -103,7 +103,7 @@ impl HostState {
             self.say_recovered(id, now, out);
             return;
         };
-        let hold = self.hold(watch, ailment, listing, now);
+        let (hold, proof) = (self.hold(watch, ailment, listing, now), watch.proof);
         self.wake_no_later(hold.as_ref().and_then(Hold::until));
         if let Some(Hold::Maintenance(until)) = &hold {
             self.wake_no_later(Some(now.mono_at(*until)));
@@ -116,7 +116,7 @@ impl HostState {
             out.push(Decision::Emit(
                 EventDraft::new(EventKind::ContainerFailing, Actor::Agent, format!("{name} {reason}."))
                     .about(&name)
-                    .with(ailment_data(ailment)),
+                    .with(ailment_data(ailment, proof)),
             ));
         }
         match hold {

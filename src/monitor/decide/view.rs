@@ -143,7 +143,14 @@ impl HostState {
         }
         let in_grace = watch.grace_until(&self.policy).is_some_and(|until| now.mono < until);
         let last = watch.checks.back().filter(|_| watch.judged);
+        let above = |loss| self.threshold_of(&watch.facts.name).is_exceeded_by(loss);
         match last.map(|check| (check.verdict, check.loss_percent)) {
+            Some((Verdict::Pass, Some(loss))) if above(loss) => (
+                Health::Degraded,
+                format!(
+                    "loses {loss} in its last test, which does not prove that it stays above its threshold"
+                ),
+            ),
             Some((Verdict::Pass, Some(loss))) if loss.percent() > 0.0 => (
                 Health::Degraded,
                 format!("loses {loss}, not above its threshold of {}", self.threshold_of(&watch.facts.name)),

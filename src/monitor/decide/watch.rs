@@ -13,12 +13,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::{
-    AddressCheck, CheckKind, CheckRecord, ContainerFacts, HealthcheckStatus, LossPercent, Mono, Now,
-    RunState, Threshold, Timestamp, Verdict,
+    AddressCheck, CheckKind, CheckRecord, ContainerFacts, Evidence, HealthcheckStatus, LossPercent, Mono,
+    Now, RunState, Threshold, Timestamp, Verdict,
 };
 use crate::monitor::ping::ProbeOutcome;
 
-use super::{Policy, Sign, SignKind};
+use super::{Checked, Finding, Policy, Sign, SignKind};
 
 /// How many checks are kept for `why`.
 pub(super) const CHECKS_KEPT: usize = 20;
@@ -98,6 +98,8 @@ pub(super) struct Watch {
     pub(super) failed_network: Option<String>,
     /// Loss confirmed, and not refuted since.
     pub(super) lossy: Option<LossPercent>,
+    /// What it was confirmed by, where a sequential test did.
+    pub(super) proof: Option<Evidence>,
     /// A sweep of this run was judged (any verdict).
     pub(super) judged: bool,
     /// Its network namespace's owner restarted after it.
@@ -122,6 +124,7 @@ impl Watch {
             checks: VecDeque::new(),
             failed_network: None,
             lossy: None,
+            proof: None,
             judged: false,
             detached: false,
             cut_off_by_us: false,
@@ -215,6 +218,7 @@ impl Watch {
     /// Forgets what checks found.
     pub(super) fn forget_loss(&mut self) {
         self.lossy = None;
+        self.proof = None;
         self.failed_network = None;
         self.judged = false;
         self.detached = false;
@@ -255,6 +259,11 @@ impl Watch {
         self.answered.iter().any(|known| known.address == address)
     }
 
+    /// Whether loss counts at `address`.
+    pub(super) fn counts(&self, address: IpAddr, policy: &Policy) -> bool {
+        policy.assume_pingable || self.has_answered(address)
+    }
+
     /// Whether any address has.
     pub(super) fn is_pingable(&self) -> bool {
         !self.answered.is_empty()
@@ -264,11 +273,12 @@ impl Watch {
     pub(super) fn judge(
         &mut self,
         kind: CheckKind,
-        outcomes: &[ProbeOutcome],
+        checked: &Checked,
         threshold: Threshold,
         policy: &Policy,
         now: Now,
     ) -> (CheckRecord, Vec<Attachment>) {
+        let Checked { outcomes, finding, .. } = checked;
         let first_answers: Vec<Attachment> = self
             .attachments()
             .into_iter()
@@ -277,18 +287,31 @@ impl Watch {
             .collect();
         self.answered.extend(first_answers.iter().cloned());
 
-        let counts = |o: &&ProbeOutcome| policy.assume_pingable || self.has_answered(o.address);
+        let counts = |o: &&ProbeOutcome| self.counts(o.address, policy);
+        let tried = |o: &&ProbeOutcome| match finding {
+            Finding::Lossy(address, _) => o.address == *address,
+            _ => true,
+        };
         let tells = |o: &&ProbeOutcome| o.sent > 0 && o.sent >= o.void;
         let worst = outcomes
             .iter()
             .filter(counts)
+            .filter(tried)
             .filter(tells)
             .filter_map(|o| Some((LossPercent::of(o.sent.saturating_sub(o.received), o.sent)?, o)))
             .max_by(|(a, _), (b, _)| a.percent().total_cmp(&b.percent()));
         let verdict = match worst {
             None => Verdict::Inconclusive,
-            Some((loss, _)) if threshold.is_exceeded_by(loss) => Verdict::Fail,
-            Some(_) => Verdict::Pass,
+            Some((loss, _)) => match finding {
+                Finding::Counted if threshold.is_exceeded_by(loss) => Verdict::Fail,
+                Finding::Lossy(..) => Verdict::Fail,
+                _ => Verdict::Pass,
+            },
+        };
+        let evidence = match finding {
+            Finding::Lossy(_, evidence) => Some(*evidence),
+            Finding::Sound(evidence) => *evidence,
+            Finding::Counted | Finding::UnderWay => None,
         };
         match (verdict, worst) {
             (Verdict::Fail, Some((_, o))) => {
@@ -305,6 +328,7 @@ impl Watch {
             loss_percent: worst.map(|(loss, _)| loss),
             threshold,
             addresses: outcomes.iter().map(address_check).collect(),
+            evidence: evidence.filter(|_| worst.is_some()),
         };
         if self.checks.len() == CHECKS_KEPT {
             self.checks.pop_front();

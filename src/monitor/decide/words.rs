@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::state::HostState;
 use super::watch::{Ailment, End};
-use crate::model::{ActionKind, ContainerId};
+use crate::model::{ActionKind, ContainerId, Evidence, Verdict};
 
 impl HostState {
     /// What ails `id`, as the second half of a sentence that begins with its name.
@@ -25,9 +25,11 @@ impl HostState {
                 "lost its network: the container whose network it shares was restarted".to_owned()
             }
             Ailment::Lossy(loss) => {
+                let threshold = self.threshold_of(&watch.facts.name);
+                let proof = watch.proof.map(|proof| format!(" ({})", proof.words(Verdict::Fail)));
                 format!(
-                    "loses {loss} of its packets, above its threshold of {}",
-                    self.threshold_of(&watch.facts.name)
+                    "loses {loss} of its packets, above its threshold of {threshold}{}",
+                    proof.unwrap_or_default()
                 )
             }
         }
@@ -44,7 +46,7 @@ pub(super) fn past(kind: ActionKind) -> &'static str {
 }
 
 /// Figures for programs, and the rule that fired.
-pub(super) fn ailment_data(ailment: Ailment) -> serde_json::Value {
+pub(super) fn ailment_data(ailment: Ailment, proof: Option<Evidence>) -> serde_json::Value {
     match ailment {
         Ailment::Down(End::Crashed) => {
             json!({ "ailment": "down", "end": "crashed", "rule": "not running, and told to stop by nobody: started" })
@@ -58,8 +60,16 @@ pub(super) fn ailment_data(ailment: Ailment) -> serde_json::Value {
         Ailment::Detached => {
             json!({ "ailment": "detached", "rule": "the owner of its network namespace was restarted: restarted" })
         }
-        Ailment::Lossy(loss) => {
-            json!({ "ailment": "loss", "loss_percent": loss, "rule": "loss above the threshold, confirmed: restarted" })
-        }
+        Ailment::Lossy(loss) => match proof {
+            None => {
+                json!({ "ailment": "loss", "loss_percent": loss, "rule": "loss above the threshold, confirmed: restarted" })
+            }
+            Some(proof) => json!({
+                "ailment": "loss",
+                "loss_percent": loss,
+                "evidence": proof,
+                "rule": "loss above the threshold, by sequential test: restarted",
+            }),
+        },
     }
 }

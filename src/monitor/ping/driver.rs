@@ -13,7 +13,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
-use super::flight::{CheckId, Flight};
+use super::flight::{CheckId, Flight, Telling};
 use super::inbox::Inbox;
 use super::socket::{EchoSocket, Family, Waiting};
 use super::{PingError, Pinger, ProbeOutcome, ProbePlan, SocketMode};
@@ -80,21 +80,48 @@ impl IcmpPinger {
 #[async_trait]
 impl Pinger for IcmpPinger {
     async fn probe(&self, addresses: &[IpAddr], plan: ProbePlan) -> Result<Vec<ProbeOutcome>, PingError> {
-        let (reply, outcome) = oneshot::channel();
+        self.ask(addresses, plan, None).await
+    }
+
+    async fn probe_each(
+        &self,
+        addresses: &[IpAddr],
+        plan: ProbePlan,
+        outcomes: mpsc::Sender<ProbeOutcome>,
+    ) -> Result<(), PingError> {
+        self.ask(addresses, plan, Some(outcomes)).await.map(drop)
+    }
+}
+
+impl IcmpPinger {
+    /// Has the task probe; the answer comes when all is settled, and before it each address to whoever is told of each.
+    async fn ask(
+        &self,
+        addresses: &[IpAddr],
+        plan: ProbePlan,
+        each: Option<mpsc::Sender<ProbeOutcome>>,
+    ) -> Result<Vec<ProbeOutcome>, PingError> {
+        let (whole, outcome) = oneshot::channel();
         let gone = || PingError::Io("the pinger's task has ended".into());
-        let request = Request { addresses: addresses.to_vec(), plan, reply };
+        let request = Request { addresses: addresses.to_vec(), plan, caller: Caller { each, whole } };
         self.requests.send(request).await.map_err(|_| gone())?;
         outcome.await.map_err(|_| gone())?
     }
 }
 
-type Reply = oneshot::Sender<Result<Vec<ProbeOutcome>, PingError>>;
+/// Who waits for a check.
+#[derive(Debug)]
+struct Caller {
+    /// Is told of each address as it settles.
+    each: Option<mpsc::Sender<ProbeOutcome>>,
+    whole: oneshot::Sender<Result<Vec<ProbeOutcome>, PingError>>,
+}
 
 #[derive(Debug)]
 struct Request {
     addresses: Vec<IpAddr>,
     plan: ProbePlan,
-    reply: Reply,
+    caller: Caller,
 }
 
 /// The one owner of the sockets and the flight table.
@@ -105,7 +132,7 @@ struct PingTask {
     /// Opened when it is first needed.
     v6: Option<AsyncFd<EchoSocket>>,
     flight: Flight,
-    callers: HashMap<CheckId, Reply>,
+    callers: HashMap<CheckId, Caller>,
     inbox: Inbox,
     random: StdRng,
 }
@@ -136,14 +163,15 @@ impl PingTask {
     }
 
     fn begin(&mut self, request: Request) {
-        let Request { addresses, plan, reply } = request;
+        let Request { addresses, plan, caller } = request;
         if let Err(error) = self.open_for(&addresses) {
             // The caller may have gone meanwhile; then nobody misses the answer.
-            let _ = reply.send(Err(error));
+            let _ = caller.whole.send(Err(error));
             return;
         }
-        let id = self.flight.begin(&addresses, plan, Instant::now());
-        self.callers.insert(id, reply);
+        let telling = if caller.each.is_some() { Telling::Each } else { Telling::Whole };
+        let id = self.flight.begin(&addresses, plan, telling, Instant::now());
+        self.callers.insert(id, caller);
     }
 
     /// Opens the IPv6 socket when it is first needed. It is an error only where nothing else is asked for;
@@ -175,18 +203,24 @@ impl PingTask {
                 break;
             }
         }
+        for (id, outcome) in self.flight.take_settled() {
+            if let Some(each) = self.callers.get(&id).and_then(|caller| caller.each.as_ref()) {
+                // The caller made room for every address, or has gone meanwhile.
+                let _ = each.try_send(outcome);
+            }
+        }
         while let Some((id, outcomes)) = self.flight.take_finished() {
-            if let Some(reply) = self.callers.remove(&id) {
+            if let Some(caller) = self.callers.remove(&id) {
                 // The caller may have gone meanwhile; then nobody misses the answer.
-                let _ = reply.send(Ok(outcomes));
+                let _ = caller.whole.send(Ok(outcomes));
             }
         }
         let flight = &mut self.flight;
-        self.callers.retain(|&id, reply| {
-            if reply.is_closed() {
+        self.callers.retain(|&id, caller| {
+            if caller.whole.is_closed() {
                 flight.cancel(id);
             }
-            !reply.is_closed()
+            !caller.whole.is_closed()
         });
         turn
     }

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::mpsc;
 
 use super::{PingError, Pinger, ProbeOutcome, ProbePlan};
 use crate::model::LossPercent;
@@ -106,6 +107,18 @@ impl Pinger for FakePinger {
             ProbeOutcome { address, sent: plan.count, received, void: 0, rtts }
         };
         Ok(addresses.iter().map(outcome).collect())
+    }
+
+    async fn probe_each(
+        &self,
+        addresses: &[IpAddr],
+        plan: ProbePlan,
+        outcomes: mpsc::Sender<ProbeOutcome>,
+    ) -> Result<(), PingError> {
+        for outcome in self.probe(addresses, plan).await? {
+            outcomes.send(outcome).await.expect("somebody waits for it");
+        }
+        Ok(())
     }
 }
 

@@ -52,6 +52,15 @@ pub(super) struct Transmit {
     pub(super) tag: Tag,
 }
 
+/// When the outcome of an address is handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Telling {
+    /// With all others.
+    Whole,
+    /// As soon as it is settled.
+    Each,
+}
+
 /// Every check in progress.
 #[derive(Debug)]
 pub(super) struct Flight {
@@ -72,6 +81,9 @@ struct Check {
     targets: Vec<Target>,
     /// Targets not yet settled.
     open: usize,
+    /// Targets that settled since they were last taken out; nothing for who waits for the whole.
+    told: Vec<usize>,
+    telling: Telling,
     /// Probes in the order they were sent; the front one is in flight.
     probes: VecDeque<Probe>,
     /// The front probe's number.
@@ -112,7 +124,13 @@ impl Flight {
     }
 
     /// Takes up a check of `addresses`, whose first probe is due at once.
-    pub(super) fn begin(&mut self, addresses: &[IpAddr], plan: ProbePlan, now: Instant) -> CheckId {
+    pub(super) fn begin(
+        &mut self,
+        addresses: &[IpAddr],
+        plan: ProbePlan,
+        telling: Telling,
+        now: Instant,
+    ) -> CheckId {
         let id = self.next_id;
         self.next_id = self.next_id.wrapping_add(1);
         let plan =
@@ -135,6 +153,8 @@ impl Flight {
             turn: 0,
             targets: addresses.iter().map(target).collect(),
             open: if plan.count == 0 { 0 } else { addresses.len() },
+            told: if plan.count == 0 { (0..addresses.len()).collect() } else { Vec::new() },
+            telling,
             probes: VecDeque::with_capacity(addresses.len()),
             front: 0,
         });
@@ -181,11 +201,17 @@ impl Flight {
         check.is_some_and(|check| check.answer(tag, sequence, source, arrived))
     }
 
-    /// Takes out a check whose addresses are all settled.
+    /// Takes out the addresses that have settled, of checks that tell of each.
+    pub(super) fn take_settled(&mut self) -> Vec<(CheckId, ProbeOutcome)> {
+        let telling = self.checks.iter_mut().filter(|check| check.telling == Telling::Each);
+        telling.flat_map(Check::take_settled).collect()
+    }
+
+    /// Takes out a check whose addresses are all settled. Of one that tells of each, nothing is left to say.
     pub(super) fn take_finished(&mut self) -> Option<(CheckId, Vec<ProbeOutcome>)> {
         let position = self.checks.iter().position(|check| check.open == 0)?;
-        let check = self.checks.swap_remove(position);
-        Some((check.id, check.targets.into_iter().map(Target::into_outcome).collect()))
+        let mut check = self.checks.swap_remove(position);
+        Some((check.id, check.targets.iter_mut().map(Target::take_outcome).collect()))
     }
 }
 
@@ -230,6 +256,11 @@ impl Check {
             self.pop_front();
             self.trim();
         }
+    }
+
+    fn take_settled(&mut self) -> impl Iterator<Item = (CheckId, ProbeOutcome)> {
+        let (id, targets) = (self.id, &mut self.targets);
+        self.told.drain(..).map(move |place| (id, targets[place].take_outcome()))
     }
 
     fn doubt_open_probes(&mut self) {
@@ -305,8 +336,8 @@ impl Check {
     }
 
     /// Books a probe's end on its target, and settles that when nothing can change its verdict any more.
-    fn settle(&mut self, target: usize, book: impl FnOnce(&mut Target)) {
-        let target = &mut self.targets[target];
+    fn settle(&mut self, place: usize, book: impl FnOnce(&mut Target)) {
+        let target = &mut self.targets[place];
         if target.settled {
             return;
         }
@@ -316,6 +347,7 @@ impl Check {
         {
             target.settled = true;
             self.open -= 1;
+            self.told.push(place);
             if self.open > 0 && self.targets[self.turn].settled && self.round < self.plan.count {
                 self.pass_turn();
             }
@@ -344,13 +376,14 @@ impl Target {
         plan.threshold.zip(least).is_some_and(|(threshold, least)| threshold.is_exceeded_by(least))
     }
 
-    fn into_outcome(self) -> ProbeOutcome {
+    /// What came of it; leaves it without its round trips.
+    fn take_outcome(&mut self) -> ProbeOutcome {
         ProbeOutcome {
             address: self.address,
             sent: self.received + self.lost,
             received: self.received,
             void: self.void,
-            rtts: self.rtts,
+            rtts: std::mem::take(&mut self.rtts),
         }
     }
 }

@@ -69,9 +69,33 @@ impl Bench {
 }
 
 #[test]
+fn who_is_told_of_each_address_waits_for_none_of_the_others() {
+    let mut bench = Bench::new();
+    let id = bench.flight.begin(&[address(1), address(2)], plan(1, None), Telling::Each, bench.now);
+    let [first, _] = bench.at(100).send()[..] else { panic!("two probes") };
+    bench.at(101).answer(first);
+    let told = bench.flight.take_settled();
+    assert_eq!(
+        told.iter().map(|(id, o)| (*id, o.address, o.received)).collect::<Vec<_>>(),
+        [(id, address(1), 1)]
+    );
+    assert!(bench.flight.take_settled().is_empty() && bench.flight.take_finished().is_none());
+    bench.at(1_100);
+    let told = bench.flight.take_settled();
+    assert_eq!(
+        told.iter().map(|(_, o)| (o.address, o.sent, o.received)).collect::<Vec<_>>(),
+        [(address(2), 1, 0)]
+    );
+    assert!(bench.flight.take_finished().is_some());
+
+    bench.flight.begin(&[address(1)], plan(0, None), Telling::Each, bench.now);
+    assert_eq!(bench.flight.take_settled().len(), 1, "none to send, and that is told");
+}
+
+#[test]
 fn probes_go_out_by_the_plan_and_the_check_ends_with_the_last_answer() {
     let mut bench = Bench::new();
-    bench.flight.begin(&[address(1), address(2)], plan(2, None), bench.now);
+    bench.flight.begin(&[address(1), address(2)], plan(2, None), Telling::Whole, bench.now);
     let mut sent = Vec::new();
     for (ms, sequences) in [(0, vec![0]), (1, vec![0]), (100, vec![1]), (101, vec![1])] {
         let probes = bench.at(ms).send();
@@ -92,7 +116,7 @@ fn probes_go_out_by_the_plan_and_the_check_ends_with_the_last_answer() {
 #[test]
 fn only_what_agrees_in_everything_is_an_answer_and_only_once() {
     let mut bench = Bench::new();
-    bench.flight.begin(&[address(1)], plan(2, None), bench.now);
+    bench.flight.begin(&[address(1)], plan(2, None), Telling::Whole, bench.now);
     let probe = bench.send()[0];
     let tag = probe.tag;
     let foreign = [
@@ -111,7 +135,7 @@ fn only_what_agrees_in_everything_is_an_answer_and_only_once() {
 #[test]
 fn a_late_answer_is_none() {
     let mut bench = Bench::new();
-    bench.flight.begin(&[address(1)], plan(1, None), bench.now);
+    bench.flight.begin(&[address(1)], plan(1, None), Telling::Whole, bench.now);
     let probe = bench.send()[0];
     bench.now += 1001 * MS;
     assert!(!bench.answer(probe), "it arrived after the timeout, though before the table was advanced");
@@ -123,7 +147,7 @@ fn a_late_answer_is_none() {
 #[test]
 fn an_answer_read_late_but_arrived_in_time_counts() {
     let mut bench = Bench::new();
-    bench.flight.begin(&[address(1)], plan(1, None), bench.now);
+    bench.flight.begin(&[address(1)], plan(1, None), Telling::Whole, bench.now);
     let probe = bench.send()[0];
     let arrived = bench.now + 3 * MS;
     bench.now += 5000 * MS;
@@ -135,13 +159,13 @@ fn an_answer_read_late_but_arrived_in_time_counts() {
 fn a_hopeless_address_is_settled_as_soon_as_that_is_certain() {
     // Of 5 probes at 50 %, 3 lost are certain to be too many: the third times out at 1.2 s.
     let mut bench = Bench::new();
-    bench.flight.begin(&[address(1)], plan(5, Some(50.0)), bench.now);
+    bench.flight.begin(&[address(1)], plan(5, Some(50.0)), Telling::Whole, bench.now);
     let outcomes = bench.run(|_| None);
     assert_eq!((outcomes[0].sent, outcomes[0].received), (3, 0));
     assert_eq!(bench.now - bench.start, 1200 * MS);
     // At 60 % the fourth decides, and without a threshold all five are waited for.
     for (threshold, sent) in [(Some(60.0), 4), (Some(100.0), 5), (None, 5)] {
-        bench.flight.begin(&[address(1)], plan(5, threshold), bench.now);
+        bench.flight.begin(&[address(1)], plan(5, threshold), Telling::Whole, bench.now);
         assert_eq!(bench.run(|_| None)[0].sent, sent);
     }
 }
@@ -149,7 +173,7 @@ fn a_hopeless_address_is_settled_as_soon_as_that_is_certain() {
 #[test]
 fn a_passing_address_is_probed_to_the_end_beside_a_hopeless_one() {
     let mut bench = Bench::new();
-    bench.flight.begin(&[address(1), address(2)], plan(20, Some(10.0)), bench.now);
+    bench.flight.begin(&[address(1), address(2)], plan(20, Some(10.0)), Telling::Whole, bench.now);
     let mut to_hopeless = 0;
     let outcomes = bench.run(|probe| {
         to_hopeless += u32::from(probe.address == address(1));
@@ -164,7 +188,7 @@ fn a_passing_address_is_probed_to_the_end_beside_a_hopeless_one() {
 #[test]
 fn what_could_not_be_sent_is_void_and_shrinks_what_is_needed_for_certainty() {
     let mut bench = Bench::new();
-    bench.flight.begin(&[address(1)], plan(4, Some(50.0)), bench.now);
+    bench.flight.begin(&[address(1)], plan(4, Some(50.0)), Telling::Whole, bench.now);
     let probe = bench.send()[0];
     bench.flight.not_sent(probe.tag);
     bench.flight.not_sent(probe.tag);
@@ -176,7 +200,7 @@ fn what_could_not_be_sent_is_void_and_shrinks_what_is_needed_for_certainty() {
 #[test]
 fn a_starved_process_takes_nothing_for_lost() {
     let mut bench = Bench::new();
-    bench.flight.begin(&[address(1)], plan(1, Some(50.0)), bench.now);
+    bench.flight.begin(&[address(1)], plan(1, Some(50.0)), Telling::Whole, bench.now);
     bench.send();
     // It asked to be woken at 1000 ms.
     bench.at(1501);
@@ -184,7 +208,7 @@ fn a_starved_process_takes_nothing_for_lost() {
     assert_eq!((outcomes[0].sent, outcomes[0].void), (0, 1));
 
     let mut bench = Bench::new();
-    bench.flight.begin(&[address(1)], plan(1, Some(50.0)), bench.now);
+    bench.flight.begin(&[address(1)], plan(1, Some(50.0)), Telling::Whole, bench.now);
     bench.send();
     bench.at(1500);
     let (_, outcomes) = bench.flight.take_finished().unwrap();
@@ -194,7 +218,7 @@ fn a_starved_process_takes_nothing_for_lost() {
 #[test]
 fn a_probe_doubted_in_flight_still_counts_when_answered() {
     let mut bench = Bench::new();
-    bench.flight.begin(&[address(1)], plan(2, None), bench.now);
+    bench.flight.begin(&[address(1)], plan(2, None), Telling::Whole, bench.now);
     let first = bench.send()[0];
     // The second probe was due at 100 ms.
     let second = bench.at(800).send()[0];
@@ -208,7 +232,7 @@ fn a_probe_doubted_in_flight_still_counts_when_answered() {
 #[test]
 fn missed_rounds_are_not_caught_up_with_in_a_burst() {
     let mut bench = Bench::new();
-    bench.flight.begin(&[address(1)], plan(20, None), bench.now);
+    bench.flight.begin(&[address(1)], plan(20, None), Telling::Whole, bench.now);
     assert_eq!(bench.send().len(), 1);
     assert_eq!(bench.at(950).send().len(), 1);
     assert_eq!(bench.at(1000).send().len(), 0);
@@ -218,9 +242,9 @@ fn missed_rounds_are_not_caught_up_with_in_a_burst() {
 #[test]
 fn a_check_of_nothing_ends_at_once() {
     let mut bench = Bench::new();
-    bench.flight.begin(&[], plan(5, None), bench.now);
+    bench.flight.begin(&[], plan(5, None), Telling::Whole, bench.now);
     assert_eq!(bench.flight.take_finished().unwrap().1, []);
-    bench.flight.begin(&[address(1)], plan(0, Some(50.0)), bench.now);
+    bench.flight.begin(&[address(1)], plan(0, Some(50.0)), Telling::Whole, bench.now);
     assert_eq!(bench.flight.next_due(), None);
     assert_eq!(bench.flight.take_finished().unwrap().1[0].sent, 0);
 }
@@ -229,14 +253,14 @@ fn a_check_of_nothing_ends_at_once() {
 fn endless_plans_do_not_overflow() {
     let mut bench = Bench::new();
     let plan = ProbePlan { count: 3, spacing: Duration::MAX, timeout: Duration::MAX, threshold: None };
-    bench.flight.begin(&[address(1)], plan, bench.now);
+    bench.flight.begin(&[address(1)], plan, Telling::Whole, bench.now);
     assert_eq!(bench.run(|_| None)[0].sent, 3);
 }
 
 #[test]
 fn a_cancelled_check_is_gone() {
     let mut bench = Bench::new();
-    let id = bench.flight.begin(&[address(1)], plan(1, None), bench.now);
+    let id = bench.flight.begin(&[address(1)], plan(1, None), Telling::Whole, bench.now);
     let probe = bench.send()[0];
     bench.flight.cancel(id);
     assert!(!bench.answer(probe));
@@ -271,7 +295,7 @@ proptest! {
         let addresses: Vec<IpAddr> = (0..fates.len()).map(|i| address(u8::try_from(i).unwrap())).collect();
         let plan = plan(count, threshold.map(f64::from));
         let mut bench = Bench::new();
-        bench.flight.begin(&addresses, plan, bench.now);
+        bench.flight.begin(&addresses, plan, Telling::Whole, bench.now);
         let mut answers: Vec<(Instant, Transmit)> = Vec::new();
         let outcomes = loop {
             bench.now = bench.flight.next_due().unwrap().max(bench.now);

@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::mpsc;
 
 use crate::model::Threshold;
 
@@ -83,4 +84,13 @@ pub trait Pinger: Send + Sync + 'static {
     /// Probes every address by `plan`, all at once; as long as the slowest. Answers come in the order of
     /// `addresses`, which holds each address once.
     async fn probe(&self, addresses: &[IpAddr], plan: ProbePlan) -> Result<Vec<ProbeOutcome>, PingError>;
+
+    /// As [`Pinger::probe`], but tells of each address as soon as all its probes have ended: the slowest keeps nobody
+    /// waiting. `outcomes` has room for as many as there are addresses.
+    async fn probe_each(
+        &self,
+        addresses: &[IpAddr],
+        plan: ProbePlan,
+        outcomes: mpsc::Sender<ProbeOutcome>,
+    ) -> Result<(), PingError>;
 }
