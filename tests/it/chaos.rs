@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dockhealth::chaos::{
-    AntagonistConfig, AntagonistNews, AttackMode, DummyConfig, DummyNews, InjectError, LossBackend,
-    LossPhase, LossPlan, RandomLoss, Targets, best_injector, in_netns, run_antagonist, run_dummy,
+    AntagonistConfig, AntagonistNews, AttackMode, DummyConfig, DummyNews, InjectError, LossPhase, LossPlan,
+    NetBackend, RandomLoss, Targets, best_injector, in_netns, run_antagonist, run_dummy,
 };
 use dockhealth::docker::{
     ContainerActuator, ContainerSource, Engine, EngineAddress, EngineError, EngineEvent, EngineInfo,
@@ -87,7 +87,7 @@ fn assert_share(answered: u32, sent: u32, percent: f64, what: &str) {
 fn exactly_the_share_that_was_set_is_lost_once_in_each_direction() {
     let lab = Lab::new("loss");
     let victim = Victim::run(&lab);
-    for backend in LossBackend::ALL {
+    for backend in NetBackend::ALL {
         let mut injector = match in_netns(victim.pid, || backend.open("eth0")).unwrap() {
             Ok(injector) => injector,
             Err(InjectError::NoFeature(feature)) => {
@@ -122,7 +122,7 @@ fn exactly_the_share_that_was_set_is_lost_once_in_each_direction() {
 #[test]
 fn a_killed_process_leaves_no_nftables_loss_behind() {
     if let Ok(pid) = std::env::var(CHILD) {
-        let open = || LossBackend::Nftables.open("eth0");
+        let open = || NetBackend::Nftables.open("eth0");
         let mut injector = in_netns(pid.parse().unwrap(), open).unwrap().unwrap();
         injector.set(LossPercent::ALL).unwrap();
         println!("armed");
@@ -153,7 +153,7 @@ fn a_killed_process_leaves_no_nftables_loss_behind() {
 #[test]
 fn without_the_capability_the_error_names_it() {
     if std::env::var(CHILD).is_ok() {
-        for backend in LossBackend::ALL {
+        for backend in NetBackend::ALL {
             println!("{}: {}", backend.name(), backend.open("lo").err().expect("it was permitted"));
         }
         println!("best: {}", best_injector("lo").err().expect("it was permitted"));

@@ -100,7 +100,7 @@ pub(super) fn capabilities(status: &str) -> Finding {
 
 /// Whether the kernel can lose packets on purpose, for `dummy --antagonist`.
 pub(super) fn packet_loss() -> Vec<Finding> {
-    let finding = |(backend, answer): (crate::chaos::LossBackend, Result<(), _>)| match answer {
+    let finding = |(backend, answer): (crate::chaos::NetBackend, Result<(), _>)| match answer {
         Ok(()) => Finding::works(backend.name(), "packets can be lost on purpose"),
         Err(error) => {
             let error: crate::chaos::InjectError = error;
