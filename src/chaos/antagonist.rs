@@ -55,6 +55,9 @@ pub struct Summary {
 /// Containers that are looked at while something is expected of them, so often.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// The end of a lease whose container was healed is waited for so long.
+const RELEASE_WITHIN: Duration = Duration::from_secs(2);
+
 /// Plays the scenario until its end or `shutdown`. A fault of the engine is told and survived. While it plays, what it
 /// takes down without a lease stays for the healer; at its end all faults are undone, and those named that nobody had
 /// healed.
@@ -201,7 +204,7 @@ where
         if self.summary.aborted.is_some() {
             return;
         }
-        let busy = self.release_healed(&containers);
+        let busy = self.release_healed(&containers).await;
         let room = self.config.scenario.max_concurrent.saturating_sub(busy.len());
         if room == 0 {
             (self.say)(AntagonistNews::Full(busy.len()));
@@ -219,19 +222,23 @@ where
         }
     }
 
-    /// Whoever was healed is free again, and down by somebody else if it is so later. Who is not.
-    fn release_healed(&mut self, containers: &[ContainerFacts]) -> BTreeSet<ContainerId> {
-        let mut busy = self.arena.busy();
+    /// Whoever was healed is free again, once its lease is over: until then its holder may start what the next attack
+    /// stops. Who is not free.
+    async fn release_healed(&mut self, containers: &[ContainerFacts]) -> BTreeSet<ContainerId> {
         let runs: BTreeSet<&ContainerId> =
             containers.iter().filter(|c| c.state == RunState::Running).map(|c| &c.id).collect();
-        let healed: Vec<ContainerId> =
-            self.downed.iter().filter(|id| runs.contains(id) && busy.contains(*id)).cloned().collect();
-        for id in healed {
-            self.arena.release(&id);
-            self.downed.remove(&id);
-            busy.remove(&id);
+        let (healed, still): (BTreeSet<_>, BTreeSet<_>) =
+            std::mem::take(&mut self.downed).into_iter().partition(|id| runs.contains(id));
+        self.downed = still;
+        healed.iter().for_each(|id| self.arena.release(id));
+        let end = Instant::now() + RELEASE_WITHIN;
+        while !self.arena.busy().is_disjoint(&healed) {
+            match tokio::time::timeout_at(end, self.arena.ended()).await {
+                Ok(ended) => self.over(ended),
+                Err(_) => break,
+            }
         }
-        busy
+        self.arena.busy()
     }
 
     async fn attack(&mut self, moment: &Moment<'_>, attack: Attack, containers: &[ContainerFacts]) {

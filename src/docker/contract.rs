@@ -111,7 +111,6 @@ async fn lifecycle<E: ContainerSource + ContainerBuilder + ContainerDisturber>(
     assert_eq!((killed.state, killed.exit_code), (RunState::Exited, Some(137)));
     assert!(matches!(engine.pause(&id).await, Err(EngineError::Refused(_))));
     engine.start(&id).await.unwrap();
-    let second = engine.inspect(id.as_str()).await.unwrap();
     told.expect(&id, &["network", "start"]).await;
 
     engine.stop(&id, Some(Duration::from_millis(1500))).await.unwrap();

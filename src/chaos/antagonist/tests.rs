@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::chaos::{Begun, Lease, LeaseId, Nowhere};
+use crate::chaos::{Begun, Lease, Nowhere};
 use crate::docker::fake::{Behaviour, FakeEngine, Op};
 use crate::docker::{ContainerActuator, ContainerDisturber, EngineAddress, EngineError};
 
@@ -151,9 +151,9 @@ async fn it_stops_one_each_turn_until_its_time_is_over() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_ends_each_fault_in_its_time_and_frees_its_container() {
     let engine = engine(&["a"]);
-    let lines = lines(&config("faults = [\"pause\"]\nlease = \"10s\""), &engine).await;
+    let lines = lines(&config("faults = [\"pause\"]\nlease = \"9s\""), &engine).await;
     assert!(lines[0].starts_with("antagonist does pause to a container every 30s"), "{lines:#?}");
-    assert_eq!(lines.iter().filter(|line| line.contains(": pause for 10s")).count(), 3, "{lines:#?}");
+    assert_eq!(lines.iter().filter(|line| line.contains(": pause for 9s")).count(), 3, "{lines:#?}");
     assert_eq!(lines.iter().filter(|line| **line == "pause on a is over").count(), 3, "{lines:#?}");
     assert_eq!(lines.last().unwrap(), "antagonist ended: 3 faults");
     assert_eq!(engine.inspect("a").await.unwrap().state, RunState::Running);
@@ -210,22 +210,29 @@ async fn it_ends_when_told_to() {
 #[tokio::test(start_paused = true)]
 async fn who_was_healed_and_then_stopped_by_somebody_else_stays_down() {
     let engine = engine(&["a"]);
-    let (mut turn, mut last) = (0, String::new());
+    let mut config = config(STOP);
+    // From the second turn on there is nothing it could do to anybody.
+    let mut quiet = config.scenario.phases[0].clone();
+    quiet.faults = vec!["partition".parse().unwrap()];
+    config.scenario.phases[0].lasts = Some(Duration::from_secs(40));
+    config.scenario.phases.push(quiet);
+    let (mut last, mut turns) = (String::new(), 0);
     let say = |news: AntagonistNews| {
-        match turn {
-            1 => engine.user_start("a"),
-            // Told at the second turn: it had been healed, and is stopped anew.
-            2 => engine.user_stop("a"),
+        match news {
+            AntagonistNews::Did { .. } => engine.user_start("a"),
+            AntagonistNews::Nobody => {
+                turns += 1;
+                if turns == 1 {
+                    engine.user_stop("a");
+                }
+            }
             _ => {}
         }
-        turn += 1;
         last = news.to_string();
     };
-    let mut config = config(STOP);
-    config.scenario.phases[0].lasts = Some(Duration::from_secs(65));
-    let dry = AntagonistConfig { mode: AttackMode::Act, ..config };
-    run_antagonist(&dry, &engine, &mut FakeArena::new(&engine), &CancellationToken::new(), say).await;
-    assert!(last.starts_with("antagonist ended: stopped "), "{last}");
+    run_antagonist(&config, &engine, &mut FakeArena::new(&engine), &CancellationToken::new(), say).await;
+    assert_eq!(last, "antagonist ended: 1 faults");
+    assert_eq!((running(&engine), turns), (0, 3));
 }
 
 #[tokio::test(start_paused = true)]

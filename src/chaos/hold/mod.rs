@@ -247,7 +247,8 @@ async fn end_of(pid: u32) {
     }
     // SAFETY: the kernel just made this descriptor, and nobody else has it.
     let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
-    match AsyncFd::register(descriptor) {
+    // SAFETY: what is registered owns its descriptor, which is open for as long, and always the same.
+    match unsafe { AsyncFd::register(descriptor) } {
         Ok(watched) => drop(watched.readable().await),
         Err(_) => std::future::pending().await,
     }
