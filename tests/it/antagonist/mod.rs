@@ -34,12 +34,12 @@ impl Victim {
         Self { name, id, pid, address }
     }
 
-    /// nft's own words for what is in its network namespace.
-    fn rules(&self) -> String {
+    /// nft's own words for what is in its network namespace; `None` when that is gone.
+    fn rules(&self) -> Option<String> {
         let list = || Command::new("nft").args(["list", "ruleset"]).output().expect("nft is installed");
-        let output = in_netns(self.pid, list).expect("the container runs");
+        let output = in_netns(self.pid, list).ok()?;
         assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).expect("nft speaks UTF-8")
+        Some(String::from_utf8(output.stdout).expect("nft speaks UTF-8"))
     }
 
     /// The processes that the kernel charges it for.
