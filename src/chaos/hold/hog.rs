@@ -145,7 +145,7 @@ fn set_timer(lasts: Duration) -> io::Result<()> {
         it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 },
         it_value: libc::timeval {
             tv_sec: libc::time_t::try_from(lasts.as_secs()).unwrap_or(libc::time_t::MAX),
-            tv_usec: libc::suseconds_t::try_from(lasts.subsec_micros()).unwrap_or_default(),
+            tv_usec: libc::suseconds_t::from(lasts.subsec_micros().cast_signed()),
         },
     };
     // SAFETY: setitimer reads one itimerval; a null pointer means that the old one is not wanted.
@@ -163,13 +163,13 @@ fn burn() {
 fn take(file: &mut File, bytes: u64) {
     let piece = vec![1; PIECE];
     let mut taken = 0;
-    loop {
+    while taken < bytes {
         match file.write(&piece) {
-            Ok(written) if taken < bytes => taken += written as u64,
-            _ => std::thread::sleep(ASK_AGAIN),
+            Ok(written) => taken += written as u64,
+            Err(_) => std::thread::sleep(ASK_AGAIN),
         }
-        while taken >= bytes {
-            std::thread::park();
-        }
+    }
+    loop {
+        std::thread::park();
     }
 }
