@@ -135,7 +135,9 @@ fn attack_all(test: &str, points: &[String], left: Left) {
                 let lab = Lab::new(test);
                 let victim = Victim::run(&lab, "victim", &[], &["sleep", "600"]).name;
                 let start = start_of(&lab, &victim);
-                points.iter().for_each(|point| attack(&lab, (&victim, start), fault, point, left));
+                for point in points {
+                    attack(&lab, (&victim, start), fault, point, left);
+                }
             });
         }
     });
