@@ -1,72 +1,255 @@
-//! `dockhealth antagonist`: stops containers of this host that consent, now and then.
+//! `dockhealth antagonist`: attacks containers of this host that consent, and undoes what it did.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgMatches, Command};
 
-use super::output::print;
+use super::output::{note, print, print_json};
 use super::runtime::{block_on, until_told_to_stop};
 use super::settings::{OPTIONS, Resolver, Setting, parse, table as t, with_settings};
-use super::{Failure, options};
-use crate::chaos::{AntagonistConfig, AttackMode, Targets, run_antagonist};
-use crate::docker::{Engine, EngineAddress, own_container_id};
-use crate::model::NamePattern;
+use super::{Failure, config, options};
+use crate::chaos::{
+    AbortWhen, AntagonistConfig, AntagonistNews, AttackMode, FaultSpec, Keeper, Ledger, NetAbility, Phase,
+    SHIPPED, Scenario, Summary, TargetWord, Targets, USUAL_CONCURRENT, run_antagonist, schedule, sweep,
+};
+use crate::docker::{ContainerSource, Engine, EngineAddress, own_container_id};
+use crate::model::{clean, format_span};
 
-const FAULT: Setting =
-    Setting::value("stop").or("stop").flag_only().called("fault", OPTIONS, "What it does to them");
+const FAULTS: &str = "Faults";
+
+const FAULT: Setting = Setting::list("FAULT").flag_only().called(
+    "fault",
+    FAULTS,
+    "What it does, one of these to each victim: stop, kill, pause, restart, oom[=SIZE], cpu[=COUNT], disk=SIZE, \
+     loss=SHARE, delay=SPAN, jitter=SPAN, corruption=SHARE, partition[=NAME], dns [default: stop]",
+);
 const EVERY: Setting =
-    Setting::value("SPAN").or("30s").flag_only().called("every", OPTIONS, "Time between two attacks");
-const TARGET: Setting = Setting::list("NAME").flag_only().called(
+    Setting::value("SPAN").or("30s").flag_only().called("every", FAULTS, "Time between two attacks");
+const LEASE: Setting = Setting::value("SPAN").flag_only().called(
+    "lease",
+    FAULTS,
+    "Time after which a fault is undone [default: 30s; what stop, kill and restart take down stays for its healer \
+     until the antagonist ends]",
+);
+const TARGET: Setting = Setting::list("TARGET").flag_only().called(
     "target",
-    OPTIONS,
-    "Attack these too, `*` and `?` allowed, beside those labelled dockhealth.chaos=true",
+    FAULTS,
+    "Attack these too, beside those labelled dockhealth.chaos=true: NAME (with `*` and `?`), label:KEY[=VALUE], \
+     service:[PROJECT/]NAME; and 30% attacks so many of all at once",
+);
+const MAX_CONCURRENT: Setting = Setting::value("COUNT").flag_only().called(
+    "max-concurrent",
+    FAULTS,
+    "Faults in force at once, at most [default: 10]",
+);
+const SCENARIO: Setting = Setting::value("FILE|NAME").flag_only().called(
+    "scenario",
+    FAULTS,
+    "Play a scenario instead: a TOML file, or one of random-stop, random-loss, mixed, bystanders",
 );
 const DRY_RUN: Setting =
     Setting::switch().flag_only().called("dry-run", OPTIONS, "Say who would be attacked, and do nothing");
+const PLAN: Setting = Setting::switch().flag_only().called(
+    "plan",
+    OPTIONS,
+    "Print at once, as JSON, all that would be done to the containers that run now (with --for, or a scenario)",
+);
+const SWEEP: Setting =
+    Setting::switch().flag_only().called("sweep", OPTIONS, "Undo what an earlier run left, and end");
 
 /// Its arguments.
 pub(super) fn command() -> Command {
-    let own = &[&FAULT, &EVERY, &options::FOR, &TARGET, &options::SEED, &DRY_RUN, &t::DOCKER_HOST][..];
-    let about = "Stop random containers of this host that consent, to see them healed";
+    let own = &[
+        &FAULT,
+        &EVERY,
+        &LEASE,
+        &TARGET,
+        &MAX_CONCURRENT,
+        &SCENARIO,
+        &options::FOR,
+        &options::SEED,
+        &DRY_RUN,
+        &PLAN,
+        &SWEEP,
+        &t::DATA_DIR,
+        &t::DOCKER_HOST,
+    ][..];
+    let about = "Attack random containers of this host that consent, to see them healed";
     with_settings(Command::new("antagonist").about(about), &[own]).after_help(
-        "Parts of dockhealth, and containers labelled dockhealth.chaos=false, are never attacked.",
+        "Parts of dockhealth, and containers labelled dockhealth.chaos=false, are never attacked. Every fault is written \
+         down in DATA-DIR/chaos before it is done, and undone by a process of its own when the antagonist dies; \
+         docs/chaos.md has the rest. Ends with 1 when a scenario did not come out as it expects.",
     )
 }
 
 struct Config {
     antagonist: AntagonistConfig,
     engine: EngineAddress,
+    data_dir: PathBuf,
+    plan: bool,
+    sweep_only: bool,
 }
 
 fn config(mut r: Resolver) -> Result<Config, Failure> {
-    let within = || parse::span(parse::millis(100, 7 * 86_400_000));
-    r.get(&FAULT, parse::word(&[("stop", ())]));
-    let antagonist = AntagonistConfig {
-        every: r.get(&EVERY, within()),
-        seed: r.opt(&options::SEED, options::seed).unwrap_or_else(rand::random),
-        mode: if r.switch(&DRY_RUN) { AttackMode::DryRun } else { AttackMode::Act },
-        targets: Targets { patterns: r.list(&TARGET, parse::typed::<NamePattern>), own: own_container_id() },
-        for_span: r.opt::<Duration, _>(&options::FOR, within()),
-    };
+    let scenario = scenario(&mut r);
+    let seed = r.opt(&options::SEED, options::seed).or(scenario.seed).unwrap_or_else(rand::random);
+    let mode = if r.switch(&DRY_RUN) { AttackMode::DryRun } else { AttackMode::Act };
+    let plan = r.switch(&PLAN);
+    if plan && scenario.lasts().is_none() {
+        r.wrong(&PLAN, "a plan must end: give --for too, for example --for 10m");
+    }
     let engine = r.get(&t::DOCKER_HOST, parse::typed::<EngineAddress>);
-    Ok(r.finish(Config { antagonist, engine })?)
+    let sweep_only = r.switch(&SWEEP);
+    let data_dir = config::data_dir(&mut r);
+    let antagonist = AntagonistConfig { scenario, seed, mode };
+    Ok(r.finish(Config { antagonist, engine, data_dir, plan, sweep_only })?)
 }
 
-/// Attacks until told to stop.
+/// The scenario that was named, or one of a single phase as the other options say.
+fn scenario(r: &mut Resolver) -> Scenario {
+    let within = || parse::span(parse::millis(100, 7 * 86_400_000));
+    let named = r.opt(&SCENARIO, read_scenario);
+    let most = r.opt(&MAX_CONCURRENT, parse::count(1..=10_000)).map(|most| most as usize);
+    let words = r.list(&TARGET, parse::typed::<TargetWord>);
+    let faults = r.list(&FAULT, parse::typed::<FaultSpec>);
+    let every = r.get(&EVERY, within());
+    let lease = r.opt(&LEASE, parse::span(parse::millis(100, 86_400_000)));
+    let lasts = r.opt::<Duration, _>(&options::FOR, within());
+    let mut scenario = if let Some(scenario) = named {
+        for setting in [&FAULT, &EVERY, &LEASE, &TARGET, &options::FOR] {
+            if r.is_given(setting) {
+                r.wrong(
+                    setting,
+                    "the scenario says that: leave it out, or write it into a scenario of your own",
+                );
+            }
+        }
+        scenario
+    } else {
+        let faults =
+            if faults.is_empty() { vec![FaultSpec::Exact(crate::chaos::Fault::Stop)] } else { faults };
+        let targets = Targets::of(words).and_consenting();
+        let (name, about) = ("attacks".to_owned(), String::new());
+        let only = Phase { name: name.clone(), faults, targets, every, lasts, lease, expect: None };
+        Scenario {
+            name,
+            about,
+            seed: None,
+            max_concurrent: USUAL_CONCURRENT,
+            abort: AbortWhen::default(),
+            phases: vec![only],
+        }
+    };
+    if let Some(most) = most {
+        scenario.max_concurrent = most;
+    }
+    let own = own_container_id();
+    for phase in &mut scenario.phases {
+        phase.targets.own.clone_from(&own);
+    }
+    scenario
+}
+
+/// A shipped scenario by its name, or a file.
+fn read_scenario(text: &str) -> Result<Scenario, String> {
+    let text = text.trim();
+    let shipped = SHIPPED.iter().find(|(name, _)| *name == text);
+    let content = if let Some((_, content)) = shipped {
+        (*content).to_owned()
+    } else {
+        let known = || SHIPPED.map(|(name, _)| name).join(", ");
+        let bytes = parse::contents(&parse::path(text)?)
+            .map_err(|error| format!("{error}; shipped with dockhealth are {}", known()))?;
+        String::from_utf8(bytes).map_err(|_| format!("{} holds no text", clean(text, 200)))?
+    };
+    content.parse().map_err(|error| format!("{}: {error}", clean(text, 200)))
+}
+
+/// Attacks until told to stop, or the end.
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let config = config(Resolver::new(matches))?;
-    block_on(async {
+    let summary = block_on(async {
         let engine = Engine::connect(&config.engine).map_err(|error| Failure::Usage(error.to_string()))?;
+        if config.plan {
+            return plan(&config.antagonist, &engine).await.map(|()| Summary::default());
+        }
+        if config.antagonist.mode == AttackMode::DryRun {
+            engine.ping().await?;
+            return play(&config, &engine, None).await;
+        }
+        refuse_the_impossible(&config)?;
+        let ledger = Ledger::open(&config.data_dir).map_err(|error| {
+            Failure::Failed(format!("{error}; choose a folder that can be written with --data-dir"))
+        })?;
+        sweep_first(&ledger, config.sweep_only).await?;
+        if config.sweep_only {
+            return Ok(Summary::default());
+        }
         engine.ping().await?;
-        let shutdown = until_told_to_stop()?;
-        let stop = shutdown.clone();
-        // Nobody reads what it does: then it must not do it.
-        let say = move |news| {
-            if print(&format!("{news}\n")).is_err() {
-                stop.cancel();
-            }
-        };
-        run_antagonist(&config.antagonist, &engine, &shutdown, say).await;
-        Ok(())
+        play(&config, &engine, Some(ledger)).await
+    })?;
+    match (summary.aborted, summary.missed) {
+        (Some(why), _) => Err(Failure::Failed(format!("ended early: {why}"))),
+        (None, 1) => Err(Failure::Failed("a fault did not come out as expected".into())),
+        (None, missed) if missed > 0 => {
+            Err(Failure::Failed(format!("{missed} faults did not come out as expected")))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn play(config: &Config, engine: &Engine, ledger: Option<Ledger>) -> Result<Summary, Failure> {
+    let shutdown = until_told_to_stop()?;
+    let stop = shutdown.clone();
+    // Nobody reads what it does: then it must not do it.
+    let say = move |news| {
+        if print(&format!("{news}\n")).is_err() {
+            stop.cancel();
+        }
+    };
+    Ok(match ledger {
+        Some(ledger) => {
+            let mut keeper = Keeper::new(ledger, config.engine.clone(), None);
+            run_antagonist(&config.antagonist, engine, &mut keeper, &shutdown, say).await
+        }
+        None => run_antagonist(&config.antagonist, engine, &mut crate::chaos::Nowhere, &shutdown, say).await,
     })
+}
+
+/// What this kernel cannot do is refused before anything is done.
+fn refuse_the_impossible(config: &Config) -> Result<(), Failure> {
+    let kinds = config.antagonist.scenario.kinds();
+    if !kinds.iter().any(|kind| kind.is_of_network()) {
+        return Ok(());
+    }
+    let ability = NetAbility::look();
+    let mut refusals: Vec<String> = kinds.iter().filter_map(|kind| ability.refusal(*kind)).collect();
+    refusals.dedup();
+    if refusals.is_empty() { Ok(()) } else { Err(Failure::Failed(refusals.join("\n"))) }
+}
+
+/// Undoes what an earlier run left. Only [`SWEEP`] fails when that fails.
+async fn sweep_first(ledger: &Ledger, only: bool) -> Result<(), Failure> {
+    let swept = sweep(ledger).await.map_err(|error| Failure::Failed(error.to_string()))?;
+    let left = swept.iter().filter(|swept| swept.outcome.is_err()).count();
+    let count = swept.len();
+    for swept in swept {
+        print(&format!("{}\n", AntagonistNews::Swept(swept)))?;
+    }
+    if only && left > 0 {
+        return Err(Failure::Failed(format!("{left} of {count} could not be undone")));
+    }
+    if only && count == 0 {
+        note("nothing was left to undo");
+    }
+    Ok(())
+}
+
+async fn plan(config: &AntagonistConfig, engine: &Engine) -> Result<(), Failure> {
+    let containers = engine.list().await?;
+    let end = config.scenario.lasts().unwrap_or_default();
+    let turns = schedule(&config.scenario, config.seed, &containers, end);
+    note(&format!("seed {}, {}", config.seed, format_span(end)));
+    print_json(&turns)
 }

@@ -13,6 +13,7 @@ mod dummy;
 mod events;
 mod failure;
 mod freeze;
+mod hold;
 mod host;
 mod hosts;
 mod incidents;
@@ -76,6 +77,8 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: cpu_collect::command, run: cpu_collect::run },
     Subcommand { command: doctor::command, run: doctor::run },
     Subcommand { command: antagonist::command, run: antagonist::run },
+    Subcommand { command: hold::holder::command, run: hold::holder::run },
+    Subcommand { command: hold::hog::command, run: hold::hog::run },
     Subcommand { command: dummy::command, run: dummy::run },
     Subcommand { command: demo::command, run: demo::run },
     Subcommand { command: simulate::command, run: simulate::run },

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::fake::FakeEngine;
 use super::{
-    AnonymousVolumes, ContainerAction, ContainerBuilder, ContainerSource, Engine, EngineAddress, EngineError,
+    AnonymousVolumes, ContainerAction, ContainerBuilder, ContainerDisturber, ContainerSource, Engine,
+    EngineAddress, EngineError,
 };
 use crate::model::{ContainerId, ContainerName, RunState};
 
@@ -43,7 +44,10 @@ fn busybox() -> io::Result<Bytes> {
 }
 
 /// Removes what the contract made, also when it panics: by name, through the same engine.
-async fn contract<E: ContainerSource + ContainerBuilder + Clone>(engine: &E, prefix: &str) {
+async fn contract<E: ContainerSource + ContainerBuilder + ContainerDisturber + Clone>(
+    engine: &E,
+    prefix: &str,
+) {
     let names = [name(prefix, "a"), name(prefix, "b"), name(prefix, "c")];
     let outcome = tokio::spawn({
         let (engine, names) = (engine.clone(), names.clone());
@@ -61,7 +65,10 @@ async fn contract<E: ContainerSource + ContainerBuilder + Clone>(engine: &E, pre
     outcome.unwrap();
 }
 
-async fn lifecycle<E: ContainerSource + ContainerBuilder>(engine: &E, name: &ContainerName) {
+async fn lifecycle<E: ContainerSource + ContainerBuilder + ContainerDisturber>(
+    engine: &E,
+    name: &ContainerName,
+) {
     assert!(!engine.info().await.unwrap().id.as_str().is_empty());
     let mut told = Told { events: engine.events(None).await.unwrap() };
     let id = engine.create(name, &body()).await.unwrap();
@@ -85,6 +92,26 @@ async fn lifecycle<E: ContainerSource + ContainerBuilder>(engine: &E, name: &Con
     assert!(second.started_at > first.started_at, "{second:?}");
     assert_ne!(second.networks[0].endpoint_id, first.networks[0].endpoint_id);
     told.expect(&id, &["kill", "die", "network", "stop", "network", "start", "restart"]).await;
+
+    for _ in 0..2 {
+        engine.pause(&id).await.expect("pausing is idempotent");
+    }
+    assert_eq!(engine.inspect(id.as_str()).await.unwrap().state, RunState::Paused);
+    for _ in 0..2 {
+        engine.unpause(&id).await.expect("unpausing is idempotent");
+    }
+    assert_eq!(engine.inspect(id.as_str()).await.unwrap().state, RunState::Running);
+    told.expect(&id, &["pause", "unpause"]).await;
+
+    for _ in 0..2 {
+        engine.kill(&id).await.expect("killing is idempotent");
+    }
+    told.expect(&id, &["kill", "die", "network"]).await;
+    let killed = engine.inspect(id.as_str()).await.unwrap();
+    assert_eq!((killed.state, killed.exit_code), (RunState::Exited, Some(137)));
+    assert!(matches!(engine.pause(&id).await, Err(EngineError::Refused(_))));
+    engine.start(&id).await.unwrap();
+    told.expect(&id, &["network", "start"]).await;
 
     engine.stop(&id, Some(Duration::from_millis(1500))).await.unwrap();
     engine.stop(&id, None).await.expect("stopping is idempotent");
@@ -112,7 +139,7 @@ async fn lifecycle<E: ContainerSource + ContainerBuilder>(engine: &E, name: &Con
     }
 }
 
-async fn building<E: ContainerSource + ContainerBuilder>(
+async fn building<E: ContainerSource + ContainerBuilder + ContainerDisturber>(
     engine: &E,
     one: &ContainerName,
     two: &ContainerName,
@@ -194,6 +221,8 @@ fn word(action: &ContainerAction) -> &'static str {
         ContainerAction::Destroy => "destroy",
         ContainerAction::Rename => "rename",
         ContainerAction::Network => "network",
+        ContainerAction::Pause => "pause",
+        ContainerAction::Unpause => "unpause",
         _ => "other",
     }
 }

@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 
 use super::raw::{self, Ask, encode, within};
 use super::{
-    AddressError, AnonymousVolumes, ContainerActuator, ContainerBuilder, ContainerSource, EngineAddress,
-    EngineError, EngineEvent, EngineInfo, convert, events,
+    AddressError, AnonymousVolumes, ContainerActuator, ContainerBuilder, ContainerDisturber, ContainerSource,
+    EngineAddress, EngineError, EngineEvent, EngineInfo, convert, events,
 };
 use crate::model::{ContainerFacts, ContainerId, ContainerName, Timestamp, clean};
 
@@ -272,6 +272,24 @@ impl ContainerActuator for Engine {
 }
 
 #[async_trait]
+impl ContainerDisturber for Engine {
+    async fn kill(&self, id: &ContainerId) -> Result<(), EngineError> {
+        let container = self.docker.containers().get(id.as_str());
+        so_already(call(CHANGE, "kill", container.kill(None)).await, "is not running")
+    }
+
+    async fn pause(&self, id: &ContainerId) -> Result<(), EngineError> {
+        let container = self.docker.containers().get(id.as_str());
+        so_already(call(CHANGE, "pause", container.pause()).await, "already paused")
+    }
+
+    async fn unpause(&self, id: &ContainerId) -> Result<(), EngineError> {
+        let container = self.docker.containers().get(id.as_str());
+        so_already(call(CHANGE, "unpause", container.unpause()).await, "is not paused")
+    }
+}
+
+#[async_trait]
 impl ContainerBuilder for Engine {
     /// Raw: the crate's models know neither fields of newer engines nor every null of older ones.
     async fn inspect_raw(&self, id: &str) -> Result<Value, EngineError> {
@@ -347,6 +365,14 @@ async fn call<T>(
 async fn unless_already(work: impl Future<Output = docker_api::Result<()>>) -> docker_api::Result<()> {
     match work.await {
         Err(docker_api::Error::Fault { code, .. }) if code.as_u16() == 304 => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// With the refusal that holds `words`, which say that nothing had to be done, as the success it is.
+fn so_already(outcome: Result<(), EngineError>, words: &str) -> Result<(), EngineError> {
+    match outcome {
+        Err(EngineError::Refused(said)) if said.to_ascii_lowercase().contains(words) => Ok(()),
         outcome => outcome,
     }
 }

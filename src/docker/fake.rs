@@ -39,6 +39,12 @@ pub enum Call {
     Restart(ContainerId, Option<Duration>),
     /// `stop`.
     Stop(ContainerId, Option<Duration>),
+    /// `kill`.
+    Kill(ContainerId),
+    /// `pause`.
+    Pause(ContainerId),
+    /// `unpause`.
+    Unpause(ContainerId),
     /// `rename`.
     Rename(ContainerId, ContainerName),
     /// `create`.
@@ -63,6 +69,9 @@ pub enum Op {
     Start,
     Restart,
     Stop,
+    Kill,
+    Pause,
+    Unpause,
     Rename,
     Create,
     Connect,
@@ -82,6 +91,9 @@ impl Call {
             Self::Start(_) => Op::Start,
             Self::Restart(..) => Op::Restart,
             Self::Stop(..) => Op::Stop,
+            Self::Kill(_) => Op::Kill,
+            Self::Pause(_) => Op::Pause,
+            Self::Unpause(_) => Op::Unpause,
             Self::Rename(..) => Op::Rename,
             Self::Create(_) => Op::Create,
             Self::Connect(..) => Op::Connect,

@@ -150,6 +150,20 @@ pub trait ContainerActuator: Send + Sync + 'static {
     async fn stop(&self, id: &ContainerId, stop_timeout: Option<Duration>) -> Result<(), EngineError>;
 }
 
+/// Hurting containers on purpose: what the antagonist needs besides. Each call has a deadline; what is so already is a
+/// success.
+#[async_trait]
+pub trait ContainerDisturber: ContainerActuator {
+    /// Kills its first process (SIGKILL); one that does not run is a success.
+    async fn kill(&self, id: &ContainerId) -> Result<(), EngineError>;
+
+    /// Freezes all its processes.
+    async fn pause(&self, id: &ContainerId) -> Result<(), EngineError>;
+
+    /// Thaws them.
+    async fn unpause(&self, id: &ContainerId) -> Result<(), EngineError>;
+}
+
 /// Creating containers anew: what `recreate` needs besides. Bodies are the engine's own JSON, so nothing that a
 /// newer engine knows is lost.
 #[async_trait]

@@ -1,19 +1,14 @@
-//! Packet loss, the dummy and the antagonist against a real kernel and a real engine.
+//! Packet loss, the dummy, and the antagonist in a container, against a real kernel and a real engine.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use dockhealth::chaos::{
-    AntagonistConfig, AntagonistNews, AttackMode, DummyConfig, DummyNews, InjectError, LossBackend,
-    LossPhase, LossPlan, RandomLoss, Targets, best_injector, in_netns, run_antagonist, run_dummy,
+    DummyConfig, DummyNews, InjectError, LossPhase, LossPlan, NetBackend, RandomLoss, best_injector,
+    in_netns, run_dummy,
 };
-use dockhealth::docker::{
-    ContainerActuator, ContainerSource, Engine, EngineAddress, EngineError, EngineEvent, EngineInfo,
-};
-use dockhealth::model::{ContainerFacts, ContainerId, LossPercent, Timestamp};
-use futures_util::stream::BoxStream;
+use dockhealth::model::LossPercent;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Lab, dockhealth_image, wait_for};
@@ -87,7 +82,7 @@ fn assert_share(answered: u32, sent: u32, percent: f64, what: &str) {
 fn exactly_the_share_that_was_set_is_lost_once_in_each_direction() {
     let lab = Lab::new("loss");
     let victim = Victim::run(&lab);
-    for backend in LossBackend::ALL {
+    for backend in NetBackend::ALL {
         let mut injector = match in_netns(victim.pid, || backend.open("eth0")).unwrap() {
             Ok(injector) => injector,
             Err(InjectError::NoFeature(feature)) => {
@@ -122,7 +117,7 @@ fn exactly_the_share_that_was_set_is_lost_once_in_each_direction() {
 #[test]
 fn a_killed_process_leaves_no_nftables_loss_behind() {
     if let Ok(pid) = std::env::var(CHILD) {
-        let open = || LossBackend::Nftables.open("eth0");
+        let open = || NetBackend::Nftables.open("eth0");
         let mut injector = in_netns(pid.parse().unwrap(), open).unwrap().unwrap();
         injector.set(LossPercent::ALL).unwrap();
         println!("armed");
@@ -153,7 +148,7 @@ fn a_killed_process_leaves_no_nftables_loss_behind() {
 #[test]
 fn without_the_capability_the_error_names_it() {
     if std::env::var(CHILD).is_ok() {
-        for backend in LossBackend::ALL {
+        for backend in NetBackend::ALL {
             println!("{}: {}", backend.name(), backend.open("lo").err().expect("it was permitted"));
         }
         println!("best: {}", best_injector("lo").err().expect("it was permitted"));
@@ -202,88 +197,6 @@ async fn a_dummys_words_are_what_its_interface_does() {
     })
     .await;
     assert_eq!(victim.answers(50), 50, "it ended and lost packets still: {heard:#?}");
-}
-
-/// The engine, as if only the lab's containers were there: nobody else's is in danger.
-struct LabEngine {
-    engine: Engine,
-    prefix: String,
-}
-
-#[async_trait]
-impl ContainerSource for LabEngine {
-    async fn info(&self) -> Result<EngineInfo, EngineError> {
-        self.engine.info().await
-    }
-    async fn list(&self) -> Result<Vec<ContainerFacts>, EngineError> {
-        let mut containers = self.engine.list().await?;
-        containers.retain(|container| container.name.as_str().starts_with(&self.prefix));
-        Ok(containers)
-    }
-    async fn inspect(&self, id: &str) -> Result<ContainerFacts, EngineError> {
-        self.engine.inspect(id).await
-    }
-    async fn events(
-        &self,
-        since: Option<Timestamp>,
-    ) -> Result<BoxStream<'static, Result<EngineEvent, EngineError>>, EngineError> {
-        self.engine.events(since).await
-    }
-}
-
-#[async_trait]
-impl ContainerActuator for LabEngine {
-    async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
-        self.engine.start(id).await
-    }
-    async fn restart(&self, id: &ContainerId, stop_timeout: Option<Duration>) -> Result<(), EngineError> {
-        self.engine.restart(id, stop_timeout).await
-    }
-    async fn stop(&self, id: &ContainerId, stop_timeout: Option<Duration>) -> Result<(), EngineError> {
-        self.engine.stop(id, stop_timeout).await
-    }
-}
-
-#[tokio::test]
-async fn the_antagonist_stops_those_who_consent_and_nobody_else() {
-    let lab = Lab::new("antagonist");
-    let run =
-        |name, label: &str| lab.run(name, &["--label", label, "--stop-signal", "KILL"], &["sleep", "600"]);
-    let labelled = run("labelled", "dockhealth.chaos=true");
-    let named = run("named", "some=label");
-    let refusing = run("named-refuses", "dockhealth.chaos=false");
-    let broker = run("named-broker", "dockhealth.role=broker");
-    let bystander = run("bystander", "dockhealth.monitor=true");
-    let config = AntagonistConfig {
-        every: Duration::from_millis(200),
-        seed: 3,
-        mode: AttackMode::Act,
-        targets: Targets { patterns: vec![format!("{}-named*", lab.prefix()).parse().unwrap()], own: None },
-        for_span: Some(Duration::from_mins(1)),
-    };
-    let engine = LabEngine {
-        engine: Engine::connect(&EngineAddress::from_env().unwrap()).unwrap(),
-        prefix: lab.prefix().to_owned(),
-    };
-    let shutdown = CancellationToken::new();
-    let mut stops = 0;
-    let mut heard = Vec::new();
-    run_antagonist(&config, &engine, &shutdown, |news| {
-        stops += u32::from(matches!(news, AntagonistNews::Stopped(..)));
-        if matches!(news, AntagonistNews::Nobody) {
-            shutdown.cancel();
-        }
-        heard.push(news.to_string());
-    })
-    .await;
-    let running = |name: &String| lab.is_running(name);
-    assert_eq!(stops, 2, "{heard:#?}");
-    for spared in [&refusing, &broker, &bystander] {
-        assert!(!heard.iter().any(|line| line.contains(spared.as_str())), "{heard:#?}");
-    }
-    let all = [&labelled, &named, &refusing, &broker, &bystander];
-    assert_eq!(all.map(running), [true; 5], "its faults end with it: {heard:#?}");
-    assert!(heard.last().unwrap().contains("nobody had healed"), "{heard:#?}");
 }
 
 /// Waits until a container's log holds `part`.

@@ -1,5 +1,7 @@
-//! Packet loss on one interface, by the kernel alone: no `tc` or `nft` program, so it works in an image from scratch.
+//! Faults of a network, by the kernel alone: no `tc` or `nft` program, so it works in an image from scratch. A dummy loses
+//! packets on an interface of its own ([`LossInjector`]); the antagonist does more to others ([`NetHeld`]).
 
+mod fault;
 mod netem;
 mod netlink;
 mod nft;
@@ -12,6 +14,9 @@ use std::os::fd::AsRawFd;
 use self::netem::Netem;
 use self::nft::Nft;
 use crate::model::LossPercent;
+
+pub use fault::NetAbility;
+pub(super) use fault::{NetFault, NetHeld};
 
 /// Why no packets can be lost on purpose.
 #[derive(Debug, thiserror::Error)]
@@ -61,9 +66,10 @@ pub trait LossInjector: Send {
     fn describe(&self) -> &str;
 }
 
-/// The kernel's ways to lose packets.
+/// The kernel's ways to hurt a network. A further one has a place in [`NetBackend::does`], [`NetBackend::open`] and
+/// [`NetHeld`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LossBackend {
+pub enum NetBackend {
     /// A netem qdisc: what leaves the interface, Ethernet's own messages too. When its process is killed it stays as
     /// long as the interface, so as long as a container whose first process it was.
     Netem,
@@ -72,7 +78,7 @@ pub enum LossBackend {
     Nftables,
 }
 
-impl LossBackend {
+impl NetBackend {
     /// All of them, the preferred one first.
     pub const ALL: [Self; 2] = [Self::Netem, Self::Nftables];
 
@@ -98,7 +104,7 @@ impl LossBackend {
 /// it, else nftables.
 pub fn best_injector(interface: &str) -> Result<Box<dyn LossInjector>, InjectError> {
     let mut reasons = Vec::new();
-    for backend in LossBackend::ALL {
+    for backend in NetBackend::ALL {
         match backend.open(interface) {
             Err(error @ (InjectError::NotPermitted | InjectError::NoInterface(_))) => return Err(error),
             Err(error) => reasons.push(error),
@@ -109,8 +115,8 @@ pub fn best_injector(interface: &str) -> Result<Box<dyn LossInjector>, InjectErr
 }
 
 /// Each backend, and why it would not work here; asks about the loopback interface and changes nothing.
-pub fn probe_backends() -> Vec<(LossBackend, Result<(), InjectError>)> {
-    LossBackend::ALL.map(|backend| (backend, backend.open("lo").map(drop))).into()
+pub fn probe_backends() -> Vec<(NetBackend, Result<(), InjectError>)> {
+    NetBackend::ALL.map(|backend| (backend, backend.open("lo").map(drop))).into()
 }
 
 /// Runs `act` in the network namespace of process `pid`, on a thread of its own, so no other thread ever leaves its
@@ -140,11 +146,11 @@ fn interface_index(interface: &str) -> Result<i32, InjectError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::chaos) mod tests {
     use super::*;
 
     /// Runs `test` on a thread with an empty network namespace of its own, so it disturbs nobody.
-    pub(super) fn in_own_netns(test: impl FnOnce() + Send) {
+    pub(in crate::chaos) fn in_own_netns(test: impl FnOnce() + Send) {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 // SAFETY: unshare takes no pointers, and only this thread changes its namespace.

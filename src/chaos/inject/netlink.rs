@@ -61,6 +61,11 @@ impl Attributes {
         self.bytes(kind, &number.to_be_bytes())
     }
 
+    /// As the kernel reads them.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
     /// Adds a list of attributes.
     pub(super) fn nested(self, kind: u16, inner: &Self) -> Self {
         self.bytes(kind | NESTED, &inner.0)

@@ -1,11 +1,11 @@
-//! The data directory, cgroup files, capabilities, and the kernel's ways to lose packets.
+//! The data directory, cgroup files, capabilities, and the kernel's ways to hurt a network.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::{Finding, State};
-use crate::chaos::probe_backends;
+use crate::chaos::{FaultKind, InjectError, NetBackend, probe_backends};
 
 /// Below this the databases may soon not grow any more, bytes.
 const LITTLE_SPACE: u64 = 200 * 1024 * 1024;
@@ -98,14 +98,17 @@ pub(super) fn capabilities(status: &str) -> Finding {
     Finding::not("capabilities", State::Limited, format!("{has}; not {lacks}"), remedy)
 }
 
-/// Whether the kernel can lose packets on purpose, for `dummy --antagonist`.
-pub(super) fn packet_loss() -> Vec<Finding> {
-    let finding = |(backend, answer): (crate::chaos::LossBackend, Result<(), _>)| match answer {
-        Ok(()) => Finding::works(backend.name(), "packets can be lost on purpose"),
-        Err(error) => {
-            let error: crate::chaos::InjectError = error;
-            let remedy = "only `dummy --antagonist` needs it, or the other of netem and nftables";
-            Finding::not(backend.name(), State::Limited, error.to_string(), remedy)
+/// What the kernel can do to a network on purpose, for the antagonist and `dummy --antagonist`, backend by backend.
+pub(super) fn network_faults() -> Vec<Finding> {
+    let finding = |(backend, answer): (NetBackend, Result<(), InjectError>)| {
+        let words: Vec<&str> = backend.faults().into_iter().map(FaultKind::word).collect();
+        let words = words.join(", ");
+        match answer {
+            Ok(()) => Finding::works(backend.name(), format!("faults on purpose: {words}")),
+            Err(error) => {
+                let remedy = format!("only chaos needs it, for {words}");
+                Finding::not(backend.name(), State::Limited, error.to_string(), remedy)
+            }
         }
     };
     probe_backends().into_iter().map(finding).collect()

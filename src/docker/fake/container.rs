@@ -212,6 +212,34 @@ impl World {
         Ok(())
     }
 
+    pub(super) fn kill(&mut self, id: &ContainerId) -> Result<(), EngineError> {
+        let container = self.find(id.as_str())?;
+        if container.runs() {
+            let id = container.id.clone();
+            self.emit(&id, "kill", &[("signal", "9".to_owned())]);
+            self.die(&id, 137, false);
+        }
+        Ok(())
+    }
+
+    /// Pauses, or unpauses: from one state to the other.
+    pub(super) fn freeze(
+        &mut self,
+        id: &ContainerId,
+        from: &str,
+        to: &'static str,
+    ) -> Result<(), EngineError> {
+        let container = self.find(id.as_str())?;
+        if container.status == from {
+            container.status = to;
+            let id = container.id.clone();
+            self.emit(&id, if to == "paused" { "pause" } else { "unpause" }, &[]);
+        } else if container.status != to {
+            return Err(EngineError::Refused(format!("Container {id} is not running")));
+        }
+        Ok(())
+    }
+
     pub(super) fn restart(&mut self, id: &ContainerId) -> Result<(), EngineError> {
         self.stop(id)?;
         self.start(id)?;

@@ -62,6 +62,13 @@ impl FakeEngine {
         world.stop(&id).expect("it exists");
     }
 
+    /// The engine begins a stop: it sends the signal, and says so.
+    pub fn begin_stop(&self, name: &str) {
+        let mut world = self.world();
+        let id = world.find(name).expect("it is there").id.clone();
+        world.emit(&id, "kill", &[("signal", "15".to_owned())]);
+    }
+
     /// Someone restarts it.
     pub fn user_restart(&self, name: &str) {
         let mut world = self.world();

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use super::{Behaviour, Call, FakeEngine, World};
 use crate::docker::{
-    AnonymousVolumes, ContainerActuator, ContainerBuilder, ContainerSource, EngineError, EngineEvent,
-    EngineInfo, EngineMachine, convert,
+    AnonymousVolumes, ContainerActuator, ContainerBuilder, ContainerDisturber, ContainerSource, EngineError,
+    EngineEvent, EngineInfo, EngineMachine, convert,
 };
 use crate::model::{ContainerFacts, ContainerId, ContainerName, EngineId, Timestamp};
 
@@ -119,6 +119,21 @@ impl ContainerActuator for FakeEngine {
 
     async fn stop(&self, id: &ContainerId, stop_timeout: Option<Duration>) -> Result<(), EngineError> {
         self.called(Call::Stop(id.clone(), stop_timeout), |world| world.stop(id)).await
+    }
+}
+
+#[async_trait]
+impl ContainerDisturber for FakeEngine {
+    async fn kill(&self, id: &ContainerId) -> Result<(), EngineError> {
+        self.called(Call::Kill(id.clone()), |world| world.kill(id)).await
+    }
+
+    async fn pause(&self, id: &ContainerId) -> Result<(), EngineError> {
+        self.called(Call::Pause(id.clone()), |world| world.freeze(id, "running", "paused")).await
+    }
+
+    async fn unpause(&self, id: &ContainerId) -> Result<(), EngineError> {
+        self.called(Call::Unpause(id.clone()), |world| world.freeze(id, "paused", "running")).await
     }
 }
 

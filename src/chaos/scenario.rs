@@ -1,0 +1,214 @@
+//! A campaign: phases of faults, what should come of them, and when to stop. Pure; files are TOML (`docs/chaos.md`).
+
+mod file;
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Draw, FaultKind, FaultSpec, Targets};
+use crate::model::format_span;
+
+pub use file::ScenarioError;
+
+/// How long a fault holds that is not done at once, where nothing else is said.
+pub const USUAL_LEASE: Duration = Duration::from_secs(30);
+/// How many faults may be in force at once, where nothing else is said.
+pub const USUAL_CONCURRENT: usize = 10;
+
+/// A campaign.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scenario {
+    /// Its name.
+    pub name: String,
+    /// What it is for, in a sentence; may be empty.
+    pub about: String,
+    /// The seed that decides what is left open; `None`: a random one, which is told.
+    pub seed: Option<u64>,
+    /// How many faults may be in force at once, one at least.
+    pub max_concurrent: usize,
+    /// When it ends early.
+    pub abort: AbortWhen,
+    /// What is done, one after the other; one at least.
+    pub phases: Vec<Phase>,
+}
+
+/// A part of a campaign.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Phase {
+    /// Its name.
+    pub name: String,
+    /// What is done, one of these to each victim; none: nothing is done, for things to settle.
+    pub faults: Vec<FaultSpec>,
+    /// To whom.
+    pub targets: Targets,
+    /// Between two turns, and before the first; above zero.
+    pub every: Duration,
+    /// How long it lasts; `None`: until told to end.
+    pub lasts: Option<Duration>,
+    /// After how long a fault is undone; `None`: as [`Phase::lease_of`] says.
+    pub lease: Option<Duration>,
+    /// What should come of each fault.
+    pub expect: Option<Expectation>,
+}
+
+impl Phase {
+    /// After how long a fault of this kind is undone. What takes a container down stays for its healer, unless the phase
+    /// says when it is undone.
+    pub fn lease_of(&self, kind: FaultKind) -> Option<Duration> {
+        let stays = matches!(kind, FaultKind::Stop | FaultKind::Kill | FaultKind::Restart);
+        self.lease.or(if stays { None } else { Some(USUAL_LEASE) })
+    }
+}
+
+/// What should come of a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expectation {
+    /// What.
+    pub outcome: ExpectedOutcome,
+    /// Within what time of the fault.
+    pub within: Duration,
+}
+
+/// What should become of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpectedOutcome {
+    /// Someone else than the antagonist starts or restarts it: it runs, and began to after the fault.
+    Healed,
+    /// Nobody restarts it: for faults that a healer must bear.
+    Untouched,
+}
+
+impl fmt::Display for Expectation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let outcome = match self.outcome {
+            ExpectedOutcome::Healed => "healed within",
+            ExpectedOutcome::Untouched => "untouched for",
+        };
+        write!(f, "{outcome} {}", format_span(self.within))
+    }
+}
+
+/// When a campaign ends early. Its faults are undone then, as at any end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AbortWhen {
+    /// When at least this share, in percent, of the containers that may be attacked do not run.
+    pub down_percent: Option<u8>,
+    /// When so many faults did not come out as expected.
+    pub missed: Option<u32>,
+    /// When so many turns in a row failed because of the engine.
+    pub engine_faults: Option<u32>,
+}
+
+/// When a turn is, and what decides it.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment<'a> {
+    /// After the beginning.
+    pub at: Duration,
+    /// The phase.
+    pub phase: &'a Phase,
+    /// Decides.
+    pub draw: Draw,
+}
+
+impl Scenario {
+    /// Every turn in order: within each phase one after each `every`, the last before the phase is over. Without end
+    /// when the last phase is.
+    pub fn moments(&self, seed: u64) -> impl Iterator<Item = Moment<'_>> {
+        let mut begins = Duration::ZERO;
+        self.phases.iter().enumerate().flat_map(move |(index, phase)| {
+            let from = begins;
+            begins = phase.lasts.map_or(Duration::MAX, |lasts| from.saturating_add(lasts));
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            let turns = if phase.faults.is_empty() { 0 } else { u64::MAX };
+            (0..turns)
+                .map(move |turn| {
+                    let at = from.saturating_add(times(phase.every, turn.saturating_add(1)));
+                    Moment { at, phase, draw: Draw { seed, phase: index, turn } }
+                })
+                .take_while(move |moment| {
+                    phase.lasts.is_none_or(|lasts| moment.at < from.saturating_add(lasts))
+                })
+        })
+    }
+
+    /// How long it lasts; `None`: until told to end.
+    pub fn lasts(&self) -> Option<Duration> {
+        self.phases.iter().map(|phase| phase.lasts).sum()
+    }
+
+    /// Every kind of fault that it may do.
+    pub fn kinds(&self) -> std::collections::BTreeSet<FaultKind> {
+        self.phases.iter().flat_map(|phase| phase.faults.iter().map(FaultSpec::kind)).collect()
+    }
+}
+
+fn times(span: Duration, count: u64) -> Duration {
+    let nanos = span.as_nanos().saturating_mul(u128::from(count));
+    u64::try_from(nanos / 1_000_000).map_or(Duration::MAX, Duration::from_millis)
+}
+
+/// The scenarios that come with dockhealth: name and text.
+pub const SHIPPED: [(&str, &str); 4] = [
+    ("random-stop", include_str!("../../deploy/scenarios/random-stop.toml")),
+    ("random-loss", include_str!("../../deploy/scenarios/random-loss.toml")),
+    ("mixed", include_str!("../../deploy/scenarios/mixed.toml")),
+    ("bystanders", include_str!("../../deploy/scenarios/bystanders.toml")),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn phase(every: u64, lasts: Option<u64>, faults: &[&str]) -> Phase {
+        Phase {
+            name: "p".into(),
+            faults: faults.iter().map(|fault| fault.parse().unwrap()).collect(),
+            targets: Targets::default(),
+            every: Duration::from_secs(every),
+            lasts: lasts.map(Duration::from_secs),
+            lease: None,
+            expect: None,
+        }
+    }
+
+    fn scenario(phases: Vec<Phase>) -> Scenario {
+        Scenario {
+            name: "s".into(),
+            about: String::new(),
+            seed: None,
+            max_concurrent: 1,
+            abort: AbortWhen::default(),
+            phases,
+        }
+    }
+
+    #[test]
+    fn turns_come_after_each_span_and_before_the_phase_is_over() {
+        let phases = vec![phase(30, Some(90), &["stop"]), phase(1, Some(10), &[]), phase(4, None, &["kill"])];
+        let scenario = scenario(phases);
+        let at: Vec<u64> = scenario.moments(1).take(5).map(|moment| moment.at.as_secs()).collect();
+        assert_eq!(at, [30, 60, 104, 108, 112]);
+        let draws: Vec<_> = scenario.moments(1).take(3).map(|m| (m.draw.phase, m.draw.turn)).collect();
+        assert_eq!(draws, [(0, 0), (0, 1), (2, 0)]);
+        assert_eq!(scenario.lasts(), None);
+        assert_eq!(self::scenario(vec![phase(3, Some(4), &[]); 2]).lasts(), Some(Duration::from_secs(8)));
+    }
+
+    #[test]
+    fn what_is_taken_down_stays_for_its_healer_and_the_rest_passes() {
+        let mut phase = phase(1, None, &[]);
+        assert_eq!(phase.lease_of(FaultKind::Kill), None);
+        assert_eq!(phase.lease_of(FaultKind::Pause), Some(USUAL_LEASE));
+        phase.lease = Some(Duration::from_secs(3));
+        assert_eq!(phase.lease_of(FaultKind::Stop), phase.lease);
+    }
+
+    #[test]
+    fn what_is_shipped_is_right_and_named_as_its_file() {
+        for (name, text) in SHIPPED {
+            let scenario: Scenario = text.parse().unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(scenario.name, name);
+            assert!(scenario.lasts().is_some() && !scenario.about.is_empty(), "{name}");
+        }
+    }
+}
