@@ -119,7 +119,8 @@ fn memory_is_taken_until_the_kernel_kills_in_the_container_and_only_within_its_l
     wait_for("its size", SOON, || (pages() > 8000).then_some(()));
     let attack = Attack::begin(dir.path(), &web, "oom");
     wait_for("its end", SOON, || (!lab.is_running(&web.name)).then_some(()));
-    assert_eq!(lab.inspect(&web.name, "{{.State.OOMKilled}}"), "true");
+    // Killed by the kernel: nobody else is there to. The engine's own word for it, OOMKilled, may come later or never.
+    assert_eq!(lab.inspect(&web.name, "{{.State.ExitCode}}"), "137");
     let last = attack.end();
     assert!(last.contains(&format!("nobody had healed {}", web.name)), "{last}");
     assert!(lab.is_running(&web.name), "its faults end with it");
