@@ -13,6 +13,7 @@ pub mod docker;
 pub mod metrics;
 pub mod model;
 pub mod monitor;
+pub mod notify;
 mod outbound;
 pub mod simulate;
 pub mod store;

@@ -12,6 +12,7 @@ mod identity;
 mod incident;
 mod loss;
 mod metric;
+mod notice;
 mod size;
 mod span;
 mod text;
@@ -30,12 +31,13 @@ pub use id::{
     ContainerId, ContainerKey, ContainerName, EngineId, HostName, IdError, InstanceId, OperationId,
 };
 pub use identity::{HostIdentity, InterfaceIdentity};
-pub use incident::{Incident, IncidentId, IncidentKind, IncidentMark};
+pub use incident::{Incident, IncidentId, IncidentKind, IncidentMark, NoticeId, TrackedIncident};
 pub use loss::{LossPercent, PercentError, Threshold};
 pub use metric::{
     METRICS, Metric, MetricKind, MetricScope, MetricSubject, MetricTick, SeriesName, SeriesNameError, Values,
     metric,
 };
+pub use notice::NoticeKind;
 pub use size::{SizeError, format_size, parse_size};
 pub use span::{Rate, SpanError, format_span, parse_span};
 pub use text::clean;
