@@ -97,6 +97,8 @@ pub struct Notice {
     pub answers: Option<NoticeId>,
     /// Of a recovery: how many incidents told with it are not over.
     pub still_open: u64,
+    /// Of a problem of hosts or engines: how many containers are monitored there; null where unknown or something else.
+    pub monitored: Option<u64>,
     /// What it tells of, at most 50.
     pub incidents: Vec<NoticeIncident>,
     /// How many more there are.
@@ -129,6 +131,7 @@ impl Stamp<'_> {
             scope,
             answers: None,
             still_open: 0,
+            monitored: None,
             incidents: Vec::new(),
             left_out: 0,
             url: self.url.map(str::to_owned),
@@ -169,6 +172,18 @@ impl Notice {
                 notice
             }
         }
+    }
+
+    /// The same, where hosts or engines are away that have so many monitored containers.
+    #[must_use]
+    pub fn with_monitored(mut self, containers: u64) -> Self {
+        self.monitored = Some(containers);
+        let line = match containers {
+            1 => "1 container is monitored there".into(),
+            many => format!("{many} containers are monitored there"),
+        };
+        self.text = format!("{line}\n{}", self.text);
+        self
     }
 
     /// Lists incidents, and in the text by `line` each; those that cause the others come first.

@@ -4,6 +4,8 @@
 //! kept by the controller.
 
 mod backoff;
+#[cfg(test)]
+mod fixtures;
 mod message;
 mod plan;
 mod policy;

@@ -8,7 +8,7 @@
 
 mod courier;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ use super::desired::Desired;
 use super::fleet::{Fleet, FleetView};
 use super::history::History;
 use crate::model::{
-    ContainerKey, ContainerName, DesiredState, HostName, Mono, NoticeKind, Timestamp, TrackedIncident,
+    ContainerKey, ContainerName, DesiredState, HostName, IncidentKind, Mono, NoticeKind, Timestamp,
+    TrackedIncident,
 };
 use crate::notify::{ContainerFacts, Facts, Notice, Planned, Planner, Policy, Poster, Stamp, Target};
 use crate::store::{ControllerDb, Delivery, NoticeRow, StoreError, TargetRow, Told};
@@ -276,6 +277,13 @@ impl Teller {
         };
         let stamp = self.handle.stamp(uuid::Uuid::now_v7());
         let notice = Notice::of(planned, problem.as_ref(), stamp);
+        let notice = match planned {
+            Planned::Problem { members, .. } => match monitored(members, &self.fleet.view()) {
+                Some(containers) => notice.with_monitored(containers),
+                None => notice,
+            },
+            Planned::Recovery { .. } => notice,
+        };
         let queued = self.handle.queue(&notice, told).await;
         let pushed_out = self.history.note(queued)?;
         tracing::info!(id = %notice.id, "notification: {}", notice.title);
@@ -286,6 +294,22 @@ impl Teller {
         }
         Ok(())
     }
+}
+
+/// How many containers are monitored on the hosts that are away, by their last words; `None` where none is away, or where
+/// one was not heard since the controller began.
+fn monitored(members: &[&TrackedIncident], view: &FleetView) -> Option<u64> {
+    let away =
+        members.iter().filter(|one| matches!(one.incident.kind, IncidentKind::Host | IncidentKind::Engine));
+    let hosts: BTreeSet<&HostName> = away.map(|one| &one.incident.host).collect();
+    if hosts.is_empty() {
+        return None;
+    }
+    let of = |host: &HostName| {
+        let report = view.get(host)?.report.as_ref()?;
+        Some(report.containers.iter().filter(|container| container.monitored).count() as u64)
+    };
+    hosts.into_iter().map(of).sum()
 }
 
 /// What the controller knows beside the incidents.
