@@ -10,6 +10,7 @@ pub mod client;
 pub mod cmd;
 pub mod controller;
 pub mod docker;
+mod exposition;
 pub mod metrics;
 pub mod model;
 pub mod monitor;

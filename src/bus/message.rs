@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::BusError;
 use crate::model::{
     CheckRecord, ContainerId, ContainerName, EngineId, Event, Freeze, Health, HostIdentity, HostName,
-    InstanceId, LossPercent, MetricTick, RunState, Threshold, Timestamp,
+    InstanceId, LossPercent, MetricTick, ProcessList, RunState, Threshold, Timestamp,
 };
 
 /// The version written into every message.
@@ -194,6 +194,13 @@ pub enum AgentCommand {
         /// Which.
         container: ContainerName,
     },
+    /// The processes of a running container, watched for a second.
+    Processes {
+        /// Which.
+        container: ContainerName,
+        /// How many are wanted at most.
+        limit: u32,
+    },
     /// Restart it now, past every brake but the engine's.
     Restart {
         /// Which.
@@ -229,6 +236,8 @@ pub enum AgentReply {
     Report(Box<HostReport>),
     /// Why.
     Why(Box<WhyReport>),
+    /// The processes.
+    Processes(Box<ProcessList>),
     /// Not done.
     Error(CommandError),
 }

@@ -3,8 +3,7 @@
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
-use super::NamePattern;
-use crate::model::{ContainerFacts, ContainerId, ContainerName, RunState};
+use crate::model::{ContainerFacts, ContainerId, ContainerName, NamePattern, RunState};
 
 /// Who may be attacked: containers that consent by the label `dockhealth.chaos=true`, and those whose names an
 /// administrator gave.

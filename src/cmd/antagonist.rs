@@ -8,8 +8,9 @@ use super::output::print;
 use super::runtime::{block_on, until_told_to_stop};
 use super::settings::{OPTIONS, Resolver, Setting, parse, table as t, with_settings};
 use super::{Failure, options};
-use crate::chaos::{AntagonistConfig, AttackMode, NamePattern, Targets, run_antagonist};
+use crate::chaos::{AntagonistConfig, AttackMode, Targets, run_antagonist};
 use crate::docker::{Engine, EngineAddress, own_container_id};
+use crate::model::NamePattern;
 
 const FAULT: Setting =
     Setting::value("stop").or("stop").flag_only().called("fault", OPTIONS, "What it does to them");

@@ -82,6 +82,9 @@ fn terminal_width() -> Option<u16> {
     (answer == 0 && size.ws_col >= 20).then_some(size.ws_col)
 }
 
+/// Wipes a terminal: the cursor home, and what is below it away.
+pub(super) const WIPE: &str = "\u{1b}[H\u{1b}[J";
+
 /// What stands for a value nobody knows.
 pub(super) const UNKNOWN: &str = "-";
 

@@ -1,4 +1,4 @@
-//! `dockhealth top`: the containers that use the most.
+//! `dockhealth top`: the containers that use the most, and the processes of one.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -7,13 +7,14 @@ use std::time::Duration;
 use clap::{ArgMatches, Command};
 use serde_json::Value;
 
-use super::output::{Table, note, or_unknown, print, print_json};
+use super::output::{Table, WIPE, note, or_unknown, print, print_json};
 use super::quantity::quantity;
 use super::reach::{self, Reach};
 use super::settings::{OPTIONS, Resolver, Setting, parse, with_settings};
+use super::target::{self, Target};
 use super::{Failure, options};
 use crate::client::{Api, TopRowView, TopView};
-use crate::model::{HostName, format_span};
+use crate::model::{HostName, ProcessList, format_span};
 
 const BY: Setting = Setting::value("WHAT").or("cpu").flag_only().called(
     "by",
@@ -27,6 +28,11 @@ const WINDOW: Setting = Setting::value("SPAN").or("10m").flag_only().called(
 );
 const LIMIT: Setting =
     Setting::value("COUNT").or("20").flag_only().called("limit", OPTIONS, "At most so many, 1 to 1000");
+const PROCESSES: Setting = Setting::value("[HOST/]CONTAINER").flag_only().called(
+    "processes",
+    OPTIONS,
+    "List the processes of this container instead, the busiest first",
+);
 const WATCH: Setting = Setting::switch().flag_only().called("watch", OPTIONS, "Go on, anew every 5 s");
 
 /// What `--by` takes, the series that a row's mean has the unit of, and the heading over it.
@@ -51,12 +57,37 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// Its arguments.
 pub(super) fn command() -> Command {
-    let own = &[&BY, &WINDOW, &options::HOST, &LIMIT, &WATCH, &options::JSON][..];
+    let own = &[&BY, &WINDOW, &options::HOST, &LIMIT, &PROCESSES, &WATCH, &options::JSON][..];
     let groups: Vec<_> = std::iter::once(own).chain(reach::SETTINGS.iter().copied()).collect();
     with_settings(Command::new("top").about("List the containers that use the most"), &groups).after_help(
         "The first figure is the mean over the window and ranks; the others are of the newest sample. Two busy \
-         cores are 200 %.\nWith --watch and --json each page is one line.",
+         cores are 200 %.\nWith --watch and --json each page is one line.\nOf processes only the programs' names are \
+         told, since arguments may hold secrets; CPU is that of one second.",
     )
+}
+
+/// Lists the processes of one container.
+fn of_one(api: &Api, container: &Target, limit: u32, pages: Pages) -> Result<(), Failure> {
+    let key = target::locate(api, container)?;
+    let path = format!("{}/processes?limit={limit}", target::path(&key));
+    pages.each(|page| {
+        let list: ProcessList = api.get(&path)?;
+        let Page::Table { clear } = page else { return print_json(&list) };
+        let mut table = Table::new(&["PID", "COMMAND", "CPU", "MEMORY", "THREADS"]);
+        for process in &list.processes {
+            table.row([
+                process.pid.to_string(),
+                process.command.clone(),
+                quantity("cpu_percent", process.cpu_percent),
+                quantity("memory_bytes", process.memory_bytes as f64),
+                process.threads.to_string(),
+            ]);
+        }
+        wipe(clear)?;
+        table.print()?;
+        left_out(list.left_out);
+        Ok(())
+    })
 }
 
 /// Lists them.
@@ -67,17 +98,42 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let window = r.get(&WINDOW, parse::span(parse::millis(10_000, 7 * 86_400_000)));
     let host = r.opt(&options::HOST, parse::typed::<HostName>);
     let limit = r.get(&LIMIT, parse::count(1..=1_000));
-    let (watch, json) = (r.switch(&WATCH), r.switch(&options::JSON));
+    let pages = Pages { watch: r.switch(&WATCH), json: r.switch(&options::JSON) };
+    let container = r.opt(&PROCESSES, parse::typed::<Target>);
+    if container.is_some() {
+        for setting in [&BY, &WINDOW, &options::HOST] {
+            if r.is_given(setting) {
+                r.wrong(setting, "does not go together with --processes, which lists those of one container");
+            }
+        }
+    }
     r.finish(())?;
+    if let Some(container) = container {
+        return of_one(&reach.api()?, &container, limit, pages);
+    }
     let host = host.map(|host| format!("&host={host}")).unwrap_or_default();
     let path = format!("/top?by={}&window={}&limit={limit}{host}", rank.word, format_span(window));
     let api = reach.api()?;
-    loop {
-        page(&api, &path, rank, if json { Page::Json } else { Page::Table { clear: watch } })?;
-        if !watch {
-            return Ok(());
+    pages.each(|page| one_page(&api, &path, rank, page))
+}
+
+/// How many pages there are, and of what kind.
+#[derive(Debug, Clone, Copy)]
+struct Pages {
+    watch: bool,
+    json: bool,
+}
+
+impl Pages {
+    /// Makes one, or one after the other for ever.
+    fn each(self, mut show: impl FnMut(Page) -> Result<(), Failure>) -> Result<(), Failure> {
+        loop {
+            show(if self.json { Page::Json } else { Page::Table { clear: self.watch } })?;
+            if !self.watch {
+                return Ok(());
+            }
+            std::thread::sleep(AGAIN);
         }
-        std::thread::sleep(AGAIN);
     }
 }
 
@@ -90,25 +146,31 @@ enum Page {
     },
 }
 
-fn page(api: &Api, path: &str, rank: Rank, page: Page) -> Result<(), Failure> {
+fn one_page(api: &Api, path: &str, rank: Rank, page: Page) -> Result<(), Failure> {
     let values: Value = api.get(path)?;
     let Page::Table { clear } = page else { return print_json(&values) };
     let top: TopView = serde_json::from_value(values)
         .map_err(|error| Failure::Failed(format!("the list cannot be read: {error}")))?;
-    if clear && std::io::stdout().is_terminal() {
-        // The cursor home, and what is below it away.
-        print("\u{1b}[H\u{1b}[J")?;
-    }
+    wipe(clear)?;
     if top.containers.is_empty() {
         let span = format_span(Duration::from_secs(top.window_seconds));
         note(&format!("no container has such samples of the last {span}"));
         return Ok(());
     }
     show(&top, rank)?;
-    if top.left_out > 0 {
-        note(&format!("{} more; --limit shows more of them", top.left_out));
-    }
+    left_out(top.left_out);
     Ok(())
+}
+
+/// Wipes the terminal, if `clear` and there is one.
+fn wipe(clear: bool) -> Result<(), Failure> {
+    if clear && std::io::stdout().is_terminal() { print(WIPE) } else { Ok(()) }
+}
+
+fn left_out(more: u64) {
+    if more > 0 {
+        note(&format!("{more} more; --limit shows more of them"));
+    }
 }
 
 fn show(top: &TopView, rank: Rank) -> Result<(), Failure> {

@@ -8,6 +8,8 @@
 //! was lost (a broker with a new disk), and is filled again from the copy: nobody's list is lost with a broker. In
 //! `up` the copy is the very table that the bus stores in, and writing it again changes nothing.
 
+#[cfg(test)]
+mod fixtures;
 mod plan;
 
 use std::collections::BTreeMap;
@@ -312,19 +314,9 @@ async fn next(watching: &mut Option<BoxStream<'static, DesiredUpdate>>) -> Optio
 
 #[cfg(test)]
 mod tests {
+    use super::fixtures::{key, monitored};
     use super::*;
     use crate::bus::LocalBus;
-    use crate::model::{ContainerKey, DesiredEntry};
-
-    fn key(text: &str) -> ContainerKey {
-        let (host, name) = text.split_once('/').unwrap();
-        ContainerKey { host: host.parse().unwrap(), name: name.parse().unwrap() }
-    }
-
-    fn monitored(text: &str, monitored: bool) -> DesiredChange {
-        let entry = DesiredEntry { monitored: Some(monitored), ..DesiredEntry::default() };
-        DesiredChange::Container(key(text), Some(entry))
-    }
 
     #[tokio::test]
     async fn a_bucket_that_was_lost_is_filled_again_from_the_copy() {

@@ -167,7 +167,7 @@ impl Intake {
             batches.iter_mut().flat_map(|batch| std::mem::take(&mut batch.ticks)).collect();
         if !ticks.is_empty() {
             let (count, samples) =
-                (ticks.len() as u64, ticks.iter().map(check::samples).sum::<usize>() as u64);
+                (ticks.len() as u64, ticks.iter().map(|tick| tick.tick.samples()).sum::<usize>() as u64);
             match self.0.writes.note(metrics.write(ticks).await) {
                 Ok(()) => {
                     counters.add(Counter::Ticks, count);

@@ -30,7 +30,6 @@ use crate::bus::{Bus, DesiredChange};
 use crate::model::Timestamp;
 use crate::store::{ControllerDb, MetricStore, StoreError};
 use clock::Clock;
-use counters::Counters;
 use desired::DesiredParts;
 use fleet::{FleetParts, HostSnapshot};
 use history::History;
@@ -40,12 +39,14 @@ use ticks::Ticks;
 use writes::Writes;
 
 pub use config::{Agents, ControllerConfig, FirstThreshold, InsecureHttp, InsecureListen, Outboxes};
+pub(crate) use counters::Counters;
 pub use fleet::Presence;
 pub use http::{
     Accepted, Agent, Container, ContainerDetails, DeliveryView, DesiredNotice, FreezeEntry, Host,
     HostContainers, MaintenanceRequest, Monitoring, NewToken, Notification, NotificationList, Problem,
     Readiness, Receiver, TlsError, TlsFiles, TlsReload, Token, TokenRequest, mint_token,
 };
+pub(crate) use http::{Arrival, Gate, Query, check_door, serve};
 pub use notifier::NotifySettings;
 
 /// How many updates the slowest follower of the stream may be behind before it misses some.
@@ -202,7 +203,7 @@ impl Controller {
         tasks.spawn(notifier);
         tasks.spawn(upkeep);
         tasks.spawn(prune(db, shutdown));
-        tasks.spawn(http::serve(gate, api));
+        tasks.spawn(http::serve(gate, api.counters.clone(), http::api_filter(api)));
         tasks.close();
         Ok(Self { address, tls, tasks })
     }

@@ -78,11 +78,6 @@ impl Engine {
         self.read("/info").await
     }
 
-    /// The container's processes, as it tells them.
-    pub async fn top(&self, id: &str) -> Result<Value, EngineError> {
-        self.read(&format!("/containers/{}/top", encode(id))).await
-    }
-
     /// One sample of the container's counters, without the second one that percentages would take a second for.
     pub async fn stats(&self, id: &str) -> Result<Value, EngineError> {
         self.read(&format!("/containers/{}/stats?stream=false&one-shot=true", encode(id))).await

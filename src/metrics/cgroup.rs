@@ -107,19 +107,8 @@ impl CgroupTree {
     /// Opens the files of a running container's cgroup. It is found by its first process, which holds for nested
     /// engines and cgroup parents too, or else at the places either driver puts it by its id.
     pub(super) fn open(&self, id: &ContainerId, pid: Option<u32>) -> io::Result<CgroupFiles> {
-        let of_process = pid.and_then(|pid| {
-            let path = self.root.join(format!("proc/{pid}/cgroup"));
-            fs::read_to_string(path).ok()
-        });
-        let by_id = [format!("docker/{id}"), format!("system.slice/docker-{id}.scope")];
-        let candidates = |controller| {
-            let listed = of_process.as_deref().and_then(|text| path_of(text, controller, id));
-            listed.into_iter().chain(by_id.iter().map(PathBuf::from))
-        };
-        let find = |mount: &Path, controller| {
-            let mut folders = candidates(controller).map(|path| mount.join(path));
-            folders.find(|folder| folder.is_dir()).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
-        };
+        let of_process = self.of_process(pid);
+        let find = |mount: &Path, controller: &str| find(of_process.as_deref(), mount, controller, id);
         let files = match &self.layout {
             Layout::V1(mounts) => self.open_v1(mounts, find)?,
             Layout::V2(unified) => self.open_v2(&find(unified, "")?),
@@ -129,14 +118,27 @@ impl CgroupTree {
         Ok(CgroupFiles { process_seen, ..files })
     }
 
+    /// The folder of a running container's cgroup in which its processes are listed.
+    pub(super) fn folder(&self, id: &ContainerId, pid: Option<u32>) -> io::Result<PathBuf> {
+        let (mount, controller) = match &self.layout {
+            Layout::V1(mounts) => (&mounts.cpuacct, "cpuacct"),
+            Layout::V2(unified) => (unified, ""),
+        };
+        find(self.of_process(pid).as_deref(), mount, controller, id)
+    }
+
+    fn of_process(&self, pid: Option<u32>) -> Option<String> {
+        fs::read_to_string(self.root.join(format!("proc/{}/cgroup", pid?))).ok()
+    }
+
     fn open_v1(
         &self,
         mounts: &Mounts,
-        find: impl Fn(&Path, &'static str) -> io::Result<PathBuf>,
+        find: impl Fn(&Path, &str) -> io::Result<PathBuf>,
     ) -> io::Result<CgroupFiles> {
         let cpuacct = Some(find(&mounts.cpuacct, "cpuacct")?);
         let memory = Some(find(&mounts.memory, "memory")?);
-        let other = |mount: &Option<PathBuf>, controller| find(mount.as_deref()?, controller).ok();
+        let other = |mount: &Option<PathBuf>, controller: &str| find(mount.as_deref()?, controller).ok();
         let (cpu, blkio) = (other(&mounts.cpu, "cpu"), other(&mounts.blkio, "blkio"));
         let file = |folder: &Option<PathBuf>, name: &str| File::open(folder.as_ref()?.join(name)).ok();
         // The recursive ones, of Linux 4.13 and later, count what nested cgroups did too.
@@ -303,6 +305,15 @@ impl CgroupFiles {
 
 fn throttle(periods: Option<u64>, throttled: Option<u64>, held: Option<Duration>) -> Option<Throttle> {
     Some(Throttle { periods: periods?, throttled: throttled?, held: held? })
+}
+
+/// The folder of a container under a controller's mount: where its first process says, else at the places either driver puts
+/// it by its id.
+fn find(of_process: Option<&str>, mount: &Path, controller: &str, id: &ContainerId) -> io::Result<PathBuf> {
+    let listed = of_process.and_then(|text| path_of(text, controller, id));
+    let by_id = [format!("docker/{id}"), format!("system.slice/docker-{id}.scope")].map(PathBuf::from);
+    let mut folders = listed.into_iter().chain(by_id).map(|path| mount.join(path));
+    folders.find(|folder| folder.is_dir()).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// The path a process's `/proc/PID/cgroup` gives for `controller` (version 2: the empty one), relative to the mount,

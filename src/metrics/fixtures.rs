@@ -58,5 +58,17 @@ pub(super) fn recorded(name: &str) -> TempDir {
 }
 
 pub(super) fn value(values: &Values, name: &str) -> Option<f64> {
-    values.get(&name.parse::<SeriesName>().unwrap()).copied()
+    values.get(&name.parse::<SeriesName>().unwrap())
+}
+
+/// A sample of one container.
+pub(super) fn sample(name: &str, id: &str, values: &[(&'static str, f64)]) -> super::ContainerSample {
+    super::ContainerSample {
+        name: ContainerName::new(name).unwrap(),
+        id: ContainerId::new(id).unwrap(),
+        image: "img".to_owned(),
+        project: None,
+        service: None,
+        values: values.iter().map(|(name, value)| (SeriesName::of(name), *value)).collect(),
+    }
 }

@@ -6,23 +6,26 @@
 //!  /proc, /sys, statvfs ──────────────► host ───┴───────────────────────┴──► sensors: one tick
 //! ```
 //!
-//! `text`, `reading` and `meter` are pure. A counter that was reset gives no sample, and what cannot be read is absent.
+//! `text`, `reading`, `meter`, `spread` and `tally` are pure. A counter that was reset gives no sample, and what cannot be read is absent.
 
 mod api;
 mod cgroup;
 mod files;
 #[cfg(test)]
 mod fixtures;
-mod format;
 mod held;
 mod host;
 mod identity;
 mod meter;
+mod processes;
 mod reading;
+mod recording;
 mod sampler;
 mod sensors;
 mod sizes;
+mod spread;
 mod subject;
+mod tally;
 mod text;
 mod usage;
 
@@ -31,14 +34,19 @@ use async_trait::async_trait;
 use crate::docker::{Engine, EngineError};
 use crate::model::ContainerId;
 
-pub use format::{ParseUsageFormatError, UsageFormat, render};
 pub use held::raise_file_limit;
 pub use identity::{host_identity, is_inner};
+pub use processes::{ProcessReading, Processes, ProcessesError};
+pub use recording::{
+    Overwrite, RecordedContainer, RecordedMachine, Recorder, Recording, RecordingError, RecordingHeader,
+};
 pub use sampler::UsageSampler;
 pub use sensors::{Machine, Sensors};
 pub use sizes::{SIZES_EVERY, SizeBook, Sizes};
+pub use spread::{EXACT, Gather, MeanMax, Spread, Summary};
 pub use subject::{NetworkUse, Subject};
-pub use usage::ContainerUsage;
+pub use tally::{Tallied, Tally};
+pub use usage::ContainerSample;
 
 /// The engine's own statistics: the fallback where cgroup files cannot be read.
 #[async_trait]

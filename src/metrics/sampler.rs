@@ -1,6 +1,5 @@
 //! Sampling every container: from its files, and from the engine where those cannot be read.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,48 +11,56 @@ use super::files::FileSensors;
 use super::held::raise_file_limit;
 use super::meter::Meter;
 use super::reading::Reading;
-use super::subject::Subject;
-use super::usage::ContainerUsage;
-use super::{StatsSource, api};
+use super::subject::{NetworkUse, Subject};
+use super::usage::ContainerSample;
+use super::{Machine, StatsSource, api, host_identity};
 use crate::model::{ContainerFacts, Timestamp};
 
 /// Questions to the engine at a time, where it must be asked.
 const ENGINE_QUESTIONS: usize = 8;
 
-/// Samples what containers use of the host, CPU and memory.
+/// Samples what containers use, whenever it is asked.
 pub struct UsageSampler {
-    files: FileSensors,
+    /// `None` where the containers are elsewhere.
+    files: Option<FileSensors>,
+    cores: Option<u32>,
     engine: Option<Arc<dyn StatsSource>>,
     origin: Instant,
     meter: Meter,
 }
 
 impl UsageSampler {
-    /// Samples the host whose root folder is `root` (`/`, or where a container has the host's mounted); `engine` is
-    /// asked about containers whose cgroup cannot be read there.
-    pub fn new(root: &Path, engine: Option<Arc<dyn StatsSource>>) -> Self {
+    /// Samples the containers of `machine`; `engine` is asked about those whose cgroup cannot be read here.
+    pub fn new(machine: &Machine, engine: Option<Arc<dyn StatsSource>>) -> Self {
         let origin = Instant::now();
-        let files = FileSensors::new(root, origin, raise_file_limit());
-        Self { files, engine, origin, meter: Meter::default() }
+        let (files, cores) = match machine {
+            Machine::Here(root) => {
+                (Some(FileSensors::new(root, origin, raise_file_limit())), host_identity(root).cores)
+            }
+            Machine::Elsewhere => (None, None),
+        };
+        Self { files, cores, engine, origin, meter: Meter::default() }
     }
 
-    /// What each container uses now, in the order given. CPU is since the sample before, thus unknown in a
-    /// container's first; of a container that does not run everything is.
-    pub async fn sample(&mut self, containers: &[ContainerFacts]) -> Vec<ContainerUsage> {
-        let subjects = Subject::of(containers);
-        let mut readings = self.files.read(&subjects);
+    /// What each container uses now, in the order given. Rates are since the sample before, thus unknown in a
+    /// container's first. `all` are those of the machine: in them it is looked up whose network is shared.
+    pub async fn sample(
+        &mut self,
+        containers: &[ContainerFacts],
+        all: &[ContainerFacts],
+    ) -> Vec<ContainerSample> {
+        let find = |owner: &str| all.iter().find(|facts| facts.is_called(owner));
+        let subject = |facts| Subject::new(facts, NetworkUse::of(facts, find));
+        let subjects: Vec<Subject> = containers.iter().map(subject).collect();
+        let mut readings = match &mut self.files {
+            Some(files) => files.read(&subjects),
+            None => vec![None; subjects.len()],
+        };
         if let Some(engine) = &self.engine {
             ask_engine(engine.as_ref(), self.origin, &subjects, &mut readings, ENGINE_WITHIN).await;
         }
-        let samples = self.meter.measure(&subjects, &readings, None, Timestamp::now());
-        containers.iter().zip(&samples).map(|(facts, values)| ContainerUsage::new(facts, values)).collect()
-    }
-
-    /// What each container uses over the next `span`: two samples, so that CPU is known at once.
-    pub async fn measure(&mut self, containers: &[ContainerFacts], span: Duration) -> Vec<ContainerUsage> {
-        self.sample(containers).await;
-        tokio::time::sleep(span).await;
-        self.sample(containers).await
+        let samples = self.meter.measure(&subjects, &readings, self.cores, Timestamp::now());
+        containers.iter().zip(samples).map(|(facts, values)| ContainerSample::new(facts, values)).collect()
     }
 }
 

@@ -56,38 +56,50 @@ impl StatsSource for Engine {
 #[tokio::test]
 async fn cpu_needs_two_samples_and_a_counter_that_grew() {
     let root = host();
-    let mut sampler = UsageSampler::new(root.path(), None);
+    let mut sampler = UsageSampler::new(&Machine::Here(root.path().to_owned()), None);
     let containers = [container(READ, RunState::Running)];
-    let first = &sampler.sample(&containers).await[0];
-    assert_eq!((first.cpu_percent, first.memory_percent), (None, Some(25.0)));
+    let first = &sampler.sample(&containers, &containers).await[0];
+    assert_eq!((first.value("cpu_percent"), first.value("memory_percent")), (None, Some(25.0)));
     use_cpu(&root, 3_000_000);
-    let second = &sampler.sample(&containers).await[0];
-    assert!(second.cpu_percent.unwrap() > 0.0);
+    let second = &sampler.sample(&containers, &containers).await[0];
+    assert!(second.value("cpu_percent").unwrap() > 0.0);
     use_cpu(&root, 10);
-    assert_eq!(sampler.sample(&containers).await[0].cpu_percent, None, "a reset is no sample");
-    assert_eq!(sampler.sample(&containers).await[0].cpu_percent, Some(0.0), "and the next is one again");
+    assert_eq!(
+        sampler.sample(&containers, &containers).await[0].value("cpu_percent"),
+        None,
+        "a reset is no sample"
+    );
+    assert_eq!(
+        sampler.sample(&containers, &containers).await[0].value("cpu_percent"),
+        Some(0.0),
+        "and the next is one again"
+    );
     let mut restarted = containers.clone();
     restarted[0].pid = Some(78);
     use_cpu(&root, 4_000_000);
-    assert_eq!(sampler.sample(&restarted).await[0].cpu_percent, None, "a new process begins anew");
+    assert_eq!(
+        sampler.sample(&restarted, &restarted).await[0].value("cpu_percent"),
+        None,
+        "a new process begins anew"
+    );
 }
 
 #[tokio::test]
 async fn the_engine_is_asked_only_about_what_cannot_be_read() {
     let root = host();
     let engine: Arc<dyn StatsSource> = Arc::new(Engine(std::sync::Mutex::new(0)));
-    let mut sampler = UsageSampler::new(root.path(), Some(engine));
+    let mut sampler = UsageSampler::new(&Machine::Here(root.path().to_owned()), Some(engine));
     let gone = "3333333333333333";
     let mut containers = [READ, ASKED, gone].map(|id| container(id, RunState::Running)).to_vec();
     containers.push(container("4444444444444444", RunState::Exited));
-    sampler.sample(&containers).await;
-    let rows = sampler.sample(&containers).await;
+    sampler.sample(&containers, &containers).await;
+    let rows = sampler.sample(&containers, &containers).await;
     assert_eq!(
-        rows.iter().map(|row| row.memory_bytes).collect::<Vec<_>>(),
-        [Some(1000), Some(500), None, None]
+        rows.iter().map(|row| row.value("memory_bytes")).collect::<Vec<_>>(),
+        [Some(1000.0), Some(500.0), None, None]
     );
     assert_eq!(
-        rows.iter().map(|row| row.cpu_percent).collect::<Vec<_>>(),
+        rows.iter().map(|row| row.value("cpu_percent")).collect::<Vec<_>>(),
         [Some(0.0), Some(50.0), None, None]
     );
     assert!(rows.iter().map(|row| &row.id).eq(containers.iter().map(|c| &c.id)));

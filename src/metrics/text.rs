@@ -132,6 +132,37 @@ pub(super) fn pressure(text: &str) -> Option<Duration> {
     total.parse().ok().map(Duration::from_micros)
 }
 
+/// A process as `/proc/PID/stat` tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ProcessStat {
+    /// The name of its program; hostile text.
+    pub(super) command: String,
+    /// CPU time used, in user mode and in the kernel, clock ticks.
+    pub(super) ticks: u64,
+    pub(super) threads: u64,
+    /// When it started, clock ticks since the machine did: with its id this names it for good.
+    pub(super) started: u64,
+    /// Resident memory, pages.
+    pub(super) resident: u64,
+}
+
+/// Reads a `/proc/PID/stat`. The program's name is in brackets and may itself hold some.
+pub(super) fn process(text: &str) -> Option<ProcessStat> {
+    let (head, rest) = text.rsplit_once(')')?;
+    let (_, command) = head.split_once('(')?;
+    // The state, which comes next, is the third field by proc(5).
+    let fields: Vec<&str> = rest.split_ascii_whitespace().take(22).collect();
+    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+    Some(ProcessStat {
+        command: command.to_owned(),
+        ticks: number(14)?.checked_add(number(15)?)?,
+        threads: number(20)?,
+        started: number(22)?,
+        // Kernel threads have none, which proc(5) writes as 0; nothing is written as a negative number.
+        resident: number(24)?,
+    })
+}
+
 /// What one direction of an interface carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Flow {

@@ -7,10 +7,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ContainerName, HostName};
+use super::{ContainerName, HostName, Values};
 
 /// What a metric is of.
 #[derive(
@@ -153,8 +155,8 @@ pub fn metric(name: &str) -> Option<&'static Metric> {
 }
 
 /// One series of a subject: a metric, and where there are several the part it is of, written `name` or `name/part`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+/// The catalogue's own names take no memory of their own, wherever they were read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeriesName(Cow<'static, str>);
 
 /// Why a series name is refused.
@@ -200,7 +202,11 @@ impl FromStr for SeriesName {
         let named = (1..=64).contains(&metric.len()) && metric.bytes().all(plain);
         let parted =
             part.is_none_or(|part| (1..=128).contains(&part.len()) && !part.chars().any(char::is_control));
-        if named && parted {
+        if part.is_none()
+            && let Some(known) = known(text)
+        {
+            Ok(Self::of(known))
+        } else if named && parted {
             Ok(Self(text.to_owned().into()))
         } else {
             Err(SeriesNameError(text.chars().take(64).collect()))
@@ -208,17 +214,37 @@ impl FromStr for SeriesName {
     }
 }
 
-impl TryFrom<String> for SeriesName {
-    type Error = SeriesNameError;
+/// The catalogue's own copy of a metric's name.
+fn known(name: &str) -> Option<&'static str> {
+    static SORTED: LazyLock<Vec<&str>> = LazyLock::new(|| {
+        let mut names: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+        names.sort_unstable();
+        names
+    });
+    SORTED.binary_search(&name).ok().map(|at| SORTED[at])
+}
 
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
+impl Serialize for SeriesName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 
-impl From<SeriesName> for String {
-    fn from(name: SeriesName) -> Self {
-        name.0.into_owned()
+impl<'de> Deserialize<'de> for SeriesName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = SeriesName;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a series")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<SeriesName, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Text)
     }
 }
 
@@ -227,9 +253,6 @@ impl fmt::Display for SeriesName {
         f.write_str(&self.0)
     }
 }
-
-/// What was measured of one subject at one moment, by series. Values are finite.
-pub type Values = BTreeMap<SeriesName, f64>;
 
 /// What series belong to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -255,6 +278,13 @@ pub struct MetricTick {
     pub containers: BTreeMap<ContainerName, Values>,
 }
 
+impl MetricTick {
+    /// How many samples it has.
+    pub fn samples(&self) -> usize {
+        self.host.len() + self.containers.values().map(Values::len).sum::<usize>()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,6 +308,10 @@ mod tests {
             ("filesystem_used_bytes//", "filesystem_used_bytes", Some("/"))
         );
         assert_eq!(SeriesName::of("load1").part(), None);
+        for (text, own) in [("load1", false), ("later", true), ("temperature_celsius/cpu", true)] {
+            let name: SeriesName = text.parse().unwrap();
+            assert_eq!((name.as_str(), matches!(name.0, Cow::Owned(_))), (text, own));
+        }
         for bad in ["", "/", "load1/", "Load1", "load1/a\nb", "a b"] {
             assert!(bad.parse::<SeriesName>().is_err(), "{bad:?}");
         }

@@ -13,11 +13,14 @@ mod incident;
 mod loss;
 mod metric;
 mod notice;
+mod pattern;
+mod process;
 mod size;
 mod span;
 mod text;
 mod time;
 mod token;
+mod values;
 
 pub use action::{ActionKind, ActionOutcome, JournalEntry};
 pub use check::{AddressCheck, CheckKind, CheckRecord, Verdict};
@@ -34,12 +37,14 @@ pub use identity::{HostIdentity, InterfaceIdentity};
 pub use incident::{Incident, IncidentId, IncidentKind, IncidentMark, NoticeId, TrackedIncident};
 pub use loss::{LossPercent, PercentError, Threshold};
 pub use metric::{
-    METRICS, Metric, MetricKind, MetricScope, MetricSubject, MetricTick, SeriesName, SeriesNameError, Values,
-    metric,
+    METRICS, Metric, MetricKind, MetricScope, MetricSubject, MetricTick, SeriesName, SeriesNameError, metric,
 };
 pub use notice::NoticeKind;
+pub use pattern::{NamePattern, PatternError};
+pub use process::{ProcessList, ProcessUse};
 pub use size::{SizeError, format_size, parse_size};
 pub use span::{Rate, SpanError, format_span, parse_span};
 pub use text::clean;
 pub use time::{Mono, Now, Timestamp, TimestampError};
 pub use token::{Scope, TokenId};
+pub use values::Values;

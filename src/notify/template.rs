@@ -37,12 +37,12 @@ pub(super) fn outgoing(notice: &Notice, target: &Target) -> Outgoing {
     }
 }
 
-/// Slack makes links, mentions and special mentions only of what stands in `<>`, and wants `&` escaped with them
-/// (<https://docs.slack.dev/messaging/formatting-message-text>).
+/// Slack makes mentions and links with other texts only of what stands in `<>`, and wants `&` escaped with them; plain
+/// addresses become links by themselves (<https://docs.slack.dev/messaging/formatting-message-text>).
 fn slack(notice: &Notice) -> Value {
     let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let (title, text) = (escape(&notice.title), escape(&notice.text));
-    let link = notice.url.as_deref().map(|url| format!("\n<{}>", escape(url).replace('|', "%7C")));
+    let link = notice.url.as_deref().map(|url| format!("\n{}", escape(url)));
     let text = cut(&format!("{}{title}\n{text}", mark(notice)), LONGEST_SLACK, char::len_utf8);
     json!({
         "text": text + &link.unwrap_or_default(),

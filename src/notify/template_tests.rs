@@ -30,8 +30,8 @@ fn hostile_text_mentions_nobody() {
     let slack = body(&hostile, SLACK);
     let text = slack["text"].as_str().unwrap();
     assert!(text.contains("&lt;!channel&gt; &lt;@U123&gt;") && text.contains("&amp;"), "{text}");
-    assert_eq!(text.matches('<').count(), 1, "only our own link: {text}");
-    assert!(text.ends_with("\n<https://d.example/>"));
+    assert!(!text.contains(['<', '>']), "{text}");
+    assert!(text.ends_with("\nhttps://d.example/"), "{text}");
 
     let discord = body(&hostile, DISCORD);
     let content = discord["content"].as_str().unwrap();
@@ -63,7 +63,7 @@ proptest! {
         made.text = reason.clone();
         let slack = body(&made, SLACK);
         prop_assert!(slack["text"].as_str().unwrap().len() < LONGEST_SLACK + 100);
-        prop_assert_eq!(slack["text"].as_str().unwrap().matches('<').count(), 1);
+        prop_assert!(!slack["text"].as_str().unwrap().contains(['<', '>']));
         let discord = body(&made, DISCORD);
         prop_assert!(discord["content"].as_str().unwrap().encode_utf16().count() <= LONGEST_DISCORD);
         prop_assert!(discord["content"].as_str().unwrap().ends_with("\n<https://d.example/>"));

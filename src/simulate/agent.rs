@@ -18,7 +18,7 @@ use super::outbox::{Delivery, Outbox};
 use crate::bus::{
     AgentCommand, AgentReply, Bus, BusError, CommandError, Incoming, OutboxAck, Subject, decode, encode,
 };
-use crate::model::{MetricTick, Timestamp};
+use crate::model::Timestamp;
 
 /// Between two reports, as agents have it by default.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
@@ -135,7 +135,7 @@ impl SimAgent {
         let name = &self.host.name;
         self.outbox.push_events(drafts.into_iter().map(|draft| draft.stamp(name, Timestamp::now())));
         Figures::add(&self.figures.made, 1);
-        Figures::add(&self.figures.samples, samples(&tick));
+        Figures::add(&self.figures.samples, tick.samples() as u64);
         Figures::add(&self.figures.waiting, 1);
         let dropped = self.outbox.push_tick(self.schedule.due(time), tick);
         self.drop_ticks(dropped);
@@ -212,10 +212,6 @@ fn reply(payload: &Bytes, report: crate::bus::HostReport) -> AgentReply {
             reason: "this host is simulated: there is nothing to restart, release or explain".to_owned(),
         }),
     }
-}
-
-fn samples(tick: &MetricTick) -> u64 {
-    (tick.host.len() + tick.containers.values().map(std::collections::BTreeMap::len).sum::<usize>()) as u64
 }
 
 #[cfg(test)]

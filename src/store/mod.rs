@@ -33,5 +33,6 @@ pub use controller::{
 pub use error::StoreError;
 pub use series::{
     DEFAULT_RETENTION, EmbeddedStore, HostTick, MAX_POINTS, MAX_SERIES, MetricStore, RAW_SPAN, RangeQuery,
-    Refusal, RemoteOptions, RemoteStore, SeriesRange, Statistic, StoreCredentials, Summary,
+    Refusal, RemoteOptions, RemoteStore, SeriesRange, Statistic, StoreCredentials, Subjects, Summarized,
+    Summary, SummaryQuery,
 };

@@ -83,7 +83,6 @@ async fn facts_agree_with_docker() {
     assert_eq!(info.id.as_str(), lab.docker(&["info", "--format", "{{.ID}}"]));
     assert_eq!(info.version, lab.docker(&["version", "--format", "{{.Server.Version}}"]));
     assert_eq!(engine.version().await.unwrap()["Version"], info.version);
-    assert!(engine.top(&web).await.unwrap()["Processes"].is_array());
     assert!(engine.stats(&web).await.unwrap()["memory_stats"]["usage"].as_u64().unwrap() > 0);
 }
 

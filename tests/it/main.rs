@@ -4,6 +4,7 @@ mod arch;
 mod bus;
 mod chaos;
 mod cli;
+mod collect;
 mod engine;
 mod faults;
 mod fleet;

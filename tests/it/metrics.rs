@@ -1,7 +1,6 @@
 //! Usage of real containers, beside what `docker stats` says of them. The machine's own cgroup version is what is
 //! tested here; the other one is tested on recorded trees, next to the code.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -10,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dockhealth::docker::EngineError;
-use dockhealth::metrics::{ContainerUsage, StatsSource, UsageSampler};
-use dockhealth::model::{ContainerFacts, ContainerId, ContainerName, Namespace, RestartPolicy, RunState};
+use dockhealth::docker::{ContainerSource, Engine, EngineAddress, EngineError};
+use dockhealth::metrics::{ContainerSample, Machine, StatsSource, UsageSampler};
+use dockhealth::model::{ContainerFacts, ContainerId};
 
 use crate::support::{Lab, docker, wait_for};
 
@@ -36,26 +35,19 @@ impl StatsSource for Socket {
     }
 }
 
-fn facts(lab: &Lab, container: &str) -> ContainerFacts {
-    ContainerFacts {
-        id: ContainerId::new(lab.inspect(container, "{{.Id}}")).expect("Docker's ids"),
-        name: ContainerName::new(container).expect("the lab's names"),
-        image: String::new(),
-        state: RunState::from_word(&lab.inspect(container, "{{.State.Status}}")),
-        exit_code: None,
-        oom_killed: false,
-        healthcheck: None,
-        started_at: None,
-        finished_at: None,
-        restart_count: None,
-        restart_policy: RestartPolicy::No,
-        labels: BTreeMap::new(),
-        namespace: Namespace::Own,
-        networks: Vec::new(),
-        published: Vec::new(),
-        pid: lab.inspect(container, "{{.State.Pid}}").parse().ok().filter(|&pid| pid > 0),
-        auto_remove: false,
-    }
+fn here(root: impl AsRef<Path>) -> Machine {
+    Machine::Here(root.as_ref().to_owned())
+}
+
+async fn one(sampler: &mut UsageSampler, container: &ContainerFacts) -> ContainerSample {
+    let alone = std::slice::from_ref(container);
+    sampler.sample(alone, alone).await.remove(0)
+}
+
+/// What the engine says of a container.
+async fn facts(container: &str) -> ContainerFacts {
+    let engine = Engine::connect(&EngineAddress::default()).expect("an address");
+    engine.inspect(container).await.expect("the lab's container")
 }
 
 /// What `docker stats` says: CPU percent, bytes used, bytes allowed.
@@ -85,16 +77,16 @@ impl Oracle {
     }
 
     fn assert_agrees(&self, Beside { before, usage, .. }: &Beside) {
-        let cpu = usage.cpu_percent.expect("the second sample knows it");
+        let cpu = usage.value("cpu_percent").expect("the second sample knows it");
         assert!((cpu - self.cpu_percent).abs() < CPU_TOLERANCE, "{usage:?} but docker stats says {self:?}");
         // It rounds to four digits, and the memory itself moves: the kernel puts fresh cache on its lists by the batch.
-        let [before, after] = [before, usage].map(|u| u.memory_bytes.expect("it runs") as f64);
+        let [before, after] = [before, usage].map(|u| u.value("memory_bytes").expect("it runs"));
         let (least, most) = (before.min(after) - MIB as f64, before.max(after) + MIB as f64);
         assert!(
             (least..=most).contains(&self.memory),
             "{before} and {after}, but docker stats says {self:?}"
         );
-        let limit = usage.memory_limit_bytes.expect("it runs") as f64;
+        let limit = usage.value("memory_limit_bytes").expect("it runs");
         assert!((limit - self.limit).abs() <= self.limit / 500.0, "{usage:?} but {self:?}");
     }
 }
@@ -102,18 +94,18 @@ impl Oracle {
 /// What we say of a container, and what `docker stats` said meanwhile.
 #[derive(Debug)]
 struct Beside {
-    before: ContainerUsage,
-    usage: ContainerUsage,
+    before: ContainerSample,
+    usage: ContainerSample,
     theirs: Oracle,
 }
 
 /// Measures from before `docker stats` begins until it is through.
 async fn beside_docker_stats(sampler: &mut UsageSampler, containers: &[ContainerFacts]) -> Vec<Beside> {
-    let before = sampler.sample(containers).await;
+    let before = sampler.sample(containers, containers).await;
     let mut command = Command::new("docker");
     command.args(["stats", "--no-stream", "--format", "{{.CPUPerc}}|{{.MemUsage}}"]);
     let theirs = command.args(containers.iter().map(|c| c.id.as_str())).output().expect("docker stats ends");
-    let usage = sampler.sample(containers).await;
+    let usage = sampler.sample(containers, containers).await;
     let theirs = String::from_utf8(theirs.stdout).expect("text");
     assert_eq!(theirs.lines().count(), containers.len(), "{theirs}");
     let theirs = theirs.lines().map(Oracle::parse);
@@ -133,10 +125,12 @@ async fn usage_agrees_with_docker_stats_from_files_and_from_the_engine() {
         let ready = docker(&["exec", &busy, "test", "-e", "/ready"]);
         ready.status.success().then_some(())
     });
-    let containers = [facts(&lab, &idle), facts(&lab, &busy)];
+    let containers = [facts(&idle).await, facts(&busy).await];
     let nothing = tempfile::tempdir().expect("a temporary folder");
-    let samplers =
-        [UsageSampler::new(Path::new("/"), None), UsageSampler::new(nothing.path(), Some(Arc::new(Socket)))];
+    let samplers = [
+        UsageSampler::new(&here("/"), None),
+        UsageSampler::new(&here(nothing.path()), Some(Arc::new(Socket))),
+    ];
     for mut sampler in samplers {
         let both = beside_docker_stats(&mut sampler, &containers).await;
         for row in &both {
@@ -145,9 +139,12 @@ async fn usage_agrees_with_docker_stats_from_files_and_from_the_engine() {
         let [Beside { usage: idle, .. }, Beside { usage: busy, .. }] = &both[..] else {
             panic!("two rows: {both:?}")
         };
-        assert!(idle.cpu_percent < busy.cpu_percent, "{idle:?} {busy:?}");
-        assert_eq!(busy.memory_limit_bytes, Some(100 * MIB));
-        assert!((18 * MIB..30 * MIB).contains(&busy.memory_bytes.expect("known")), "{busy:?}");
+        assert!(idle.value("cpu_percent") < busy.value("cpu_percent"), "{idle:?} {busy:?}");
+        assert_eq!(busy.value("memory_limit_bytes"), Some((100 * MIB) as f64));
+        assert!(
+            ((18 * MIB) as f64..(30 * MIB) as f64).contains(&busy.value("memory_bytes").expect("known")),
+            "{busy:?}"
+        );
     }
 }
 
@@ -155,18 +152,19 @@ async fn usage_agrees_with_docker_stats_from_files_and_from_the_engine() {
 async fn a_restart_gives_no_sample_and_a_stopped_container_no_figures() {
     let lab = Lab::new("metrics-restart");
     let name = lab.run("twice", &[], &["sleep", "600"]);
-    let mut sampler = UsageSampler::new(Path::new("/"), None);
-    let before = facts(&lab, &name);
-    sampler.sample(std::slice::from_ref(&before)).await;
+    let mut sampler = UsageSampler::new(&here("/"), None);
+    let before = facts(&name).await;
+    one(&mut sampler, &before).await;
     lab.docker(&["restart", "--time", "0", &name]);
-    let after = facts(&lab, &name);
-    let row = &sampler.sample(std::slice::from_ref(&after)).await[0];
-    assert_eq!(row.cpu_percent, None, "its counter began anew");
-    assert!(row.memory_bytes.is_some(), "the new cgroup is found: {row:?}");
-    assert!(sampler.sample(&[after]).await[0].cpu_percent.is_some());
+    let after = facts(&name).await;
+    let row = one(&mut sampler, &after).await;
+    assert_eq!(row.value("cpu_percent"), None, "its counter began anew");
+    assert!(row.value("memory_bytes").is_some(), "the new cgroup is found: {row:?}");
+    assert!(one(&mut sampler, &after).await.value("cpu_percent").is_some());
     // The files still held are of a cgroup that is gone, when the engine's word comes late too.
     lab.docker(&["stop", "--time", "0", &name]);
     let late = ContainerFacts { pid: None, ..before };
-    let row = &sampler.sample(&[late]).await[0];
-    assert_eq!((row.cpu_percent, row.memory_bytes, row.memory_limit_bytes), (None, None, None));
+    let row = one(&mut sampler, &late).await;
+    let known = ["cpu_percent", "memory_bytes", "memory_limit_bytes"].map(|name| row.value(name));
+    assert_eq!(known, [None; 3]);
 }

@@ -74,7 +74,7 @@ fn of<'a>(tick: &'a MetricTick, name: &str) -> &'a Values {
 }
 
 fn value(values: &Values, name: &'static str) -> Option<f64> {
-    values.get(&SeriesName::of(name)).copied()
+    values.get(&SeriesName::of(name))
 }
 
 fn known(values: &Values, name: &'static str) -> f64 {

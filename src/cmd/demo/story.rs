@@ -9,7 +9,7 @@ use super::stage::{full, short};
 use crate::client::{Api, ContainerView};
 use crate::cmd::Failure;
 use crate::cmd::output::print;
-use crate::model::{ContainerName, Event, EventKind};
+use crate::model::{Actor, ContainerName, Event, EventKind};
 
 /// Between two questions.
 const ASK_EVERY: Duration = Duration::from_millis(200);
@@ -130,10 +130,11 @@ impl Story {
         ACTIONS.iter().map(|kind| self.count(&[name], *kind)).sum()
     }
 
-    /// How often the healer acted on one of these.
+    /// How often the healer acted on one of these by itself; what an operator ordered meanwhile is theirs.
     pub(super) fn actions_on_any(&self, names: &BTreeSet<ContainerName>) -> usize {
         let theirs = |event: &&Event| event.container.as_ref().is_some_and(|name| names.contains(name));
-        self.events.iter().filter(|event| ACTIONS.contains(&event.kind)).filter(theirs).count()
+        let own = |event: &&Event| event.by == Actor::Agent && ACTIONS.contains(&event.kind);
+        self.events.iter().filter(own).filter(theirs).count()
     }
 
     /// Everybody else's containers that are on nobody's list.

@@ -155,9 +155,10 @@ impl Setting {
         format!("--{}", self.name)
     }
 
-    /// Its argument. Values stay text here: reading them is the [`Resolver`]'s.
-    pub fn arg(&self) -> Arg {
-        let help = match (self.default, self.on_edge) {
+    /// Its argument, in a command that knows these profiles. Values stay text here: reading them is the [`Resolver`]'s.
+    fn arg(&self, profiles: &[Profile]) -> Arg {
+        let edge = self.on_edge.filter(|_| profiles.contains(&Profile::Edge));
+        let help = match (self.default, edge) {
             (Some(default), None) => format!("{} [default: {default}]", self.help),
             (Some(default), Some(edge)) => format!("{} [default: {default}; edge: {edge}]", self.help),
             (None, _) => self.help.to_owned(),
@@ -169,22 +170,29 @@ impl Setting {
             Shape::Value(word) => arg.value_name(word).allow_negative_numbers(true).action(ArgAction::Set),
             Shape::List(word) => arg.value_name(word).allow_negative_numbers(true).action(ArgAction::Append),
             Shape::Switch if self.places == Places::FlagOnly => arg.action(ArgAction::SetTrue),
-            // A flag must be able to turn off what a variable or the file turned on.
-            Shape::Switch | Shape::YesNo => arg
-                .value_name("true|false")
-                .num_args(0..=1)
-                .require_equals(true)
-                .default_missing_value("true")
-                .action(ArgAction::Set),
+            // A flag must be able to turn off what a variable or the file turned on; without the =, the word after it
+            // would be taken for its value.
+            Shape::Switch => on_or_off(arg).require_equals(true),
+            Shape::YesNo => on_or_off(arg),
         }
     }
 }
 
+fn on_or_off(arg: Arg) -> Arg {
+    arg.value_name("true|false").num_args(0..=1).default_missing_value("true").action(ArgAction::Set)
+}
+
 /// `command` with every setting of `groups` as an argument, and a word on the other places.
 pub fn with_settings(command: clap::Command, groups: &[&[&Setting]]) -> clap::Command {
-    let elsewhere = groups.iter().any(|g| g.iter().any(|s| s.places == Places::Anywhere));
-    let command = groups.iter().flat_map(|g| g.iter()).fold(command, |c, setting| c.arg(setting.arg()));
-    if elsewhere { command.arg(table::CONFIG.arg()) } else { command }
+    let all = || groups.iter().flat_map(|group| group.iter());
+    let profiles: &[Profile] = if all().any(|setting| setting.name == table::PROFILE.name) {
+        &[Profile::Default, Profile::Edge]
+    } else {
+        &[Profile::Default]
+    };
+    let command = all().fold(command, |command, setting| command.arg(setting.arg(profiles)));
+    let elsewhere = all().any(|setting| setting.places == Places::Anywhere);
+    if elsewhere { command.arg(table::CONFIG.arg(profiles)) } else { command }
 }
 
 #[cfg(test)]

@@ -122,17 +122,8 @@ fn edited(mut entry: DesiredEntry, edit: Edit) -> DesiredEntry {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixtures::{key, monitored};
     use super::*;
-
-    fn key(text: &str) -> ContainerKey {
-        let (host, name) = text.split_once('/').unwrap();
-        ContainerKey { host: host.parse().unwrap(), name: name.parse().unwrap() }
-    }
-
-    fn monitored(text: &str, monitored: bool) -> DesiredChange {
-        let entry = DesiredEntry { monitored: Some(monitored), ..DesiredEntry::default() };
-        DesiredChange::Container(key(text), Some(entry))
-    }
 
     #[test]
     fn edits_merge_into_the_entry_and_are_recorded_once() {

@@ -11,6 +11,7 @@ mod notifications;
 mod openapi;
 mod placement;
 mod problem;
+mod processes;
 mod range;
 mod report;
 mod request;
@@ -48,12 +49,15 @@ use crate::store::{ControllerDb, MetricStore, StoreError};
 
 pub(crate) use auth::first_token;
 pub use auth::mint_token;
+pub(crate) use door::check as check_door;
 pub use dto::{
     Accepted, Agent, Container, ContainerDetails, DeliveryView, DesiredNotice, FreezeEntry, Host,
     HostContainers, MaintenanceRequest, Monitoring, NewToken, Notification, NotificationList, Readiness,
     Receiver, Token, TokenRequest,
 };
 pub use problem::Problem;
+pub(crate) use request::{Arrival, Query};
+pub(crate) use routes::filter as api_filter;
 pub(crate) use server::{Gate, serve};
 pub use tls::{TlsError, TlsFiles, TlsReload};
 

@@ -7,8 +7,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, Ref, ResponseBuilder};
 
 use super::{
-    containers, dto, events, hosts, notifications, placement, report, series, settings, stream, system,
-    tokens, top,
+    containers, dto, events, hosts, notifications, placement, processes, report, series, settings, stream,
+    system, tokens, top,
 };
 
 #[derive(OpenApi)]
@@ -19,7 +19,7 @@ use super::{
                        that may write; reads need one beyond this machine."
     ),
     paths(
-        containers::list, containers::show, containers::monitor, containers::unmonitor, containers::restart,
+        containers::list, containers::show, processes::processes, containers::monitor, containers::unmonitor, containers::restart,
         containers::release, containers::set_threshold, containers::unset_threshold, containers::set_maintenance,
         containers::end_maintenance,
         settings::threshold, settings::set_threshold, settings::freezes, settings::freeze, settings::unfreeze,

@@ -14,7 +14,7 @@ use crate::bus::EngineStatus;
 use crate::controller::fleet::HostSnapshot;
 use crate::controller::placement::{Candidate, Demand, Load, Place, Placement, place};
 use crate::model::{HostName, SeriesName, parse_size};
-use crate::store::Summary;
+use crate::store::{Subjects, Summary, SummaryQuery};
 
 /// Seconds whose samples are looked at.
 const WINDOW: i64 = 600;
@@ -100,11 +100,12 @@ pub(super) async fn placement(api: Arc<Api>, request: Request) -> Answer {
     let cpu_cores = request.query.read("cpu", cores)?.unwrap_or(0.0);
     let memory_bytes = request.query.read("memory", memory)?.unwrap_or(0);
     let now = api.clock.now().wall.millis().div_euclid(1000);
+    let query =
+        SummaryQuery { subjects: Subjects::Hosts, names: NEEDED.into(), from: now - WINDOW, to: now + AHEAD };
     let mut summaries: BTreeMap<HostName, Summaries> = BTreeMap::new();
-    for (index, name) in NEEDED.iter().enumerate() {
-        let found = api.metrics.summarize(None, name.clone(), now - WINDOW, now + AHEAD).await?;
-        for (subject, summary) in found.into_iter().filter(|(subject, _)| subject.container.is_none()) {
-            summaries.entry(subject.host).or_default()[index] = Some(summary);
+    for found in api.metrics.summarize(query).await? {
+        if let Some(index) = NEEDED.iter().position(|name| *name == found.name) {
+            summaries.entry(found.subject.host).or_default()[index] = Some(found.summary);
         }
     }
     let of = |host: &Arc<HostSnapshot>| candidate(host, summaries.get(&host.name));
@@ -140,7 +141,7 @@ fn memory(text: &str) -> Result<u64, String> {
 }
 
 /// What must be known of a host, in the order of [`Summaries`].
-static NEEDED: [SeriesName; 4] = [
+const NEEDED: [SeriesName; 4] = [
     SeriesName::of("cpu_percent"),
     SeriesName::of("cpu_host_percent"),
     SeriesName::of("memory_bytes"),

@@ -13,8 +13,8 @@ use super::auth::{Access, Origin, Shown, admit, shown};
 use super::problem::{Problem, quoted};
 use super::request::{Arrival, Query, Request, percent_decode, read_body};
 use super::{
-    Answer, Api, containers, door, events, hosts, notifications, placement, report, series, settings, stream,
-    system, tokens, top,
+    Answer, Api, containers, door, events, hosts, notifications, placement, processes, report, series,
+    settings, stream, system, tokens, top,
 };
 use crate::controller::counters::Counter;
 use crate::model::{Scope, clean};
@@ -61,6 +61,7 @@ routes! {
     GET "/api/v1/containers/{hostname}/{containerName}" READ [] => containers::show;
     POST "/api/v1/containers/{hostname}/{containerName}" WRITE [] => containers::monitor;
     DELETE "/api/v1/containers/{hostname}/{containerName}" WRITE [] => containers::unmonitor;
+    GET "/api/v1/containers/{hostname}/{containerName}/processes" READ ["limit"] => processes::processes;
     POST "/api/v1/containers/{hostname}/{containerName}/restart" WRITE [] => containers::restart;
     POST "/api/v1/containers/{hostname}/{containerName}/release" WRITE [] => containers::release;
     PUT "/api/v1/containers/{hostname}/{containerName}/threshold" WRITE [] => containers::set_threshold;
@@ -96,7 +97,7 @@ routes! {
 }
 
 /// The whole interface as one warp filter. The server puts the [`Arrival`] into the request's extensions.
-pub(super) fn filter(
+pub(crate) fn filter(
     api: Arc<Api>,
 ) -> impl Filter<Extract = (Response,), Error = warp::Rejection> + Clone + Send + Sync + 'static {
     warp::method()

@@ -33,20 +33,35 @@ pub(crate) struct SeriesPage {
     pub(crate) series: BTreeMap<SeriesName, Vec<Option<f64>>>,
 }
 
+/// What both questions take, as the interface describes it.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "queries are read one parameter at a time, for errors that name it")]
+struct MetricsQuery {
+    /// Only these, separated by commas, e.g. cpu_percent,memory_bytes
+    names: Option<String>,
+    /// From when: unix seconds, RFC 3339, or a span before now as -1h; an hour before `to` when absent
+    from: Option<String>,
+    /// Until when; now when absent
+    to: Option<String>,
+    /// Between two points, e.g. 30s; chosen when absent
+    step: Option<String>,
+    /// What a point is of its samples: mean or max; mean when absent
+    stat: Option<String>,
+    /// json or csv; by the header Accept when absent
+    format: Option<String>,
+}
+
 /// A container's metrics over time.
 ///
-/// Samples are kept for 24 h as they came, then for seven days as the mean and the maximum of each minute. Steps are
-/// chosen for at most 300 points; at most 11,000 can be asked for.
+/// Samples are kept for 24 h as they came, then as the mean and the maximum of each minute until they are as old as
+/// the controller's `--retention` (7 days by default) allows; on a metrics server, as that has it. Steps are chosen for
+/// at most 300 points; at most 11,000 can be asked for.
 #[utoipa::path(
     get, path = "/api/v1/containers/{hostname}/{containerName}/metrics", tag = "metrics",
     params(
         ("hostname" = String, Path), ("containerName" = String, Path),
-        ("names" = Option<String>, Query, description = "Only these, separated by commas, e.g. cpu_percent,memory_bytes"),
-        ("from" = Option<String>, Query, description = "From when: unix seconds, RFC 3339, or a span before now as -1h; an hour before `to` when absent"),
-        ("to" = Option<String>, Query, description = "Until when; now when absent"),
-        ("step" = Option<String>, Query, description = "Between two points, e.g. 30s; chosen when absent"),
-        ("stat" = Option<String>, Query, description = "What a point is of its samples: mean or max; mean when absent"),
-        ("format" = Option<String>, Query, description = "json or csv; by the header Accept when absent"),
+        MetricsQuery,
     ),
     responses(
         (status = 200, description = "The metrics", content((SeriesPage = "application/json"), (String = "text/csv"))),
@@ -81,12 +96,7 @@ fn reports(host: &HostSnapshot, key: &crate::model::ContainerKey) -> bool {
     get, path = "/api/v1/hosts/{hostname}/metrics", tag = "metrics",
     params(
         ("hostname" = String, Path),
-        ("names" = Option<String>, Query, description = "Only these, separated by commas, e.g. load1,filesystem_used_bytes"),
-        ("from" = Option<String>, Query, description = "From when: unix seconds, RFC 3339, or a span before now as -1h; an hour before `to` when absent"),
-        ("to" = Option<String>, Query, description = "Until when; now when absent"),
-        ("step" = Option<String>, Query, description = "Between two points, e.g. 30s; chosen when absent"),
-        ("stat" = Option<String>, Query, description = "What a point is of its samples: mean or max; mean when absent"),
-        ("format" = Option<String>, Query, description = "json or csv; by the header Accept when absent"),
+        MetricsQuery,
     ),
     responses(
         (status = 200, description = "The metrics", content((SeriesPage = "application/json"), (String = "text/csv"))),

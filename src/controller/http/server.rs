@@ -1,4 +1,4 @@
-//! The listener: accepts, speaks TLS where configured, and hands each connection to the routes.
+//! The listener: accepts, speaks TLS where configured, and hands each connection to a warp filter.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use warp::reply::Response;
+use warp::{Filter, Rejection};
 
 use super::request::{Arrival, Link, Scheme};
 use super::tls::TlsReload;
-use super::{Api, routes};
-use crate::controller::counters::Counter;
+use crate::controller::counters::{Counter, Counters};
 
 /// The most connections at once; further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 512;
@@ -41,7 +42,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long requests under way may take to end at shutdown; then connections are cut.
 const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 
-/// What a server needs besides its routes.
+/// What a server needs besides its filter.
 pub(crate) struct Gate {
     pub(crate) listener: TcpListener,
     pub(crate) tls: Option<TlsReload>,
@@ -49,7 +50,11 @@ pub(crate) struct Gate {
 }
 
 /// Serves until shutdown, then lets requests under way end. Streams end by themselves at shutdown.
-pub(crate) async fn serve(gate: Gate, api: Arc<Api>) {
+/// The filter finds an [`Arrival`] in each request's extensions.
+pub(crate) async fn serve<F>(gate: Gate, counters: Arc<Counters>, filter: F)
+where
+    F: Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static,
+{
     let Gate { listener, tls, shutdown } = gate;
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let (tasks, cut) = (TaskTracker::new(), CancellationToken::new());
@@ -64,7 +69,7 @@ pub(crate) async fn serve(gate: Gate, api: Arc<Api>) {
         let (stream, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                api.counters.count(Counter::AcceptErrors);
+                counters.count(Counter::AcceptErrors);
                 if pause >= LONGEST_PAUSE {
                     tracing::warn!(%error, "connections cannot be accepted; trying on");
                 }
@@ -77,7 +82,12 @@ pub(crate) async fn serve(gate: Gate, api: Arc<Api>) {
             }
         };
         pause = Duration::from_millis(10);
-        let connection = Connection { api: api.clone(), tls: tls.clone(), watcher: graceful.watcher() };
+        let connection = Connection {
+            filter: filter.clone(),
+            counters: counters.clone(),
+            tls: tls.clone(),
+            watcher: graceful.watcher(),
+        };
         let (ends, cut) = (shutdown.clone(), cut.clone());
         tasks.spawn(async move {
             if let Some(Err(error)) = cut.run_until_cancelled(connection.speak(stream, ends)).await {
@@ -108,15 +118,19 @@ async fn accept(
     Ok((stream, permit))
 }
 
-struct Connection {
-    api: Arc<Api>,
+struct Connection<F> {
+    filter: F,
+    counters: Arc<Counters>,
     tls: Option<TlsReload>,
     watcher: hyper_util::server::graceful::Watcher,
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-impl Connection {
+impl<F> Connection<F>
+where
+    F: Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static,
+{
     async fn speak(self, stream: TcpStream, ends: CancellationToken) -> Result<(), Failure> {
         let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
         give_up_on_the_dead(&stream)?;
@@ -128,11 +142,11 @@ impl Connection {
         match handshake {
             Ok(Ok(stream)) => self.serve(stream, Link { peer, local, scheme: Scheme::Https }).await,
             Ok(Err(error)) => {
-                self.api.counters.count(Counter::TlsErrors);
+                self.counters.count(Counter::TlsErrors);
                 Err(format!("{peer}: TLS handshake: {error}").into())
             }
             Err(_) => {
-                self.api.counters.count(Counter::TlsErrors);
+                self.counters.count(Counter::TlsErrors);
                 Err(format!("{peer}: TLS handshake took too long").into())
             }
         }
@@ -142,7 +156,7 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let routes = TowerToHyperService::new(warp::service(routes::filter(self.api)));
+        let routes = TowerToHyperService::new(warp::service(self.filter));
         let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
             let uri = request.uri().clone();
             request.extensions_mut().insert(Arrival { link, uri });

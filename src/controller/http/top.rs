@@ -13,8 +13,8 @@ use super::request::Request;
 use super::{Answer, Api, json};
 use crate::controller::fleet::FleetView;
 use crate::controller::ticks::LatestTicks;
-use crate::model::{ContainerKey, HostName, MetricSubject, SeriesName, Values};
-use crate::store::Summary;
+use crate::model::{ContainerKey, HostName, SeriesName, Values};
+use crate::store::{Subjects, Summarized, Summary, SummaryQuery};
 
 /// How many containers are shown when nobody says, and at most.
 const DEFAULT_LIMIT: usize = 20;
@@ -172,14 +172,14 @@ pub(super) async fn top(api: Arc<Api>, request: Request) -> Answer {
     }
     let limit = query.limit(DEFAULT_LIMIT, MAX_LIMIT)?;
     let now = api.clock.now().wall.millis().div_euclid(1000);
-    let mut found = Vec::new();
-    for series in by.series() {
+    let query = SummaryQuery {
+        subjects: host.map_or(Subjects::Containers, Subjects::ContainersOf),
+        names: by.series().into(),
+        from: now - window,
         // Samples of hosts whose clocks run ahead are of now too.
-        let to = now + AHEAD;
-        let summaries = api.metrics.summarize(host.clone(), series.clone(), now - window, to).await?;
-        found.extend(summaries.into_iter().map(|(subject, summary)| (subject, series.clone(), summary)));
-    }
-    let mut containers = rank(found);
+        to: now + AHEAD,
+    };
+    let mut containers = rank(api.metrics.summarize(query).await?);
     let left_out = containers.len().saturating_sub(limit);
     containers.truncate(limit);
     let (view, ticks) = (api.fleet.view(), api.ticks.all());
@@ -197,9 +197,9 @@ struct Ranked {
 }
 
 /// The containers among `found`, the largest sum of means first; equal ones by name.
-fn rank(found: Vec<(MetricSubject, SeriesName, Summary)>) -> Vec<Ranked> {
+fn rank(found: Vec<Summarized>) -> Vec<Ranked> {
     let mut containers: BTreeMap<ContainerKey, Ranked> = BTreeMap::new();
-    for (subject, name, summary) in found {
+    for Summarized { subject, name, summary } in found {
         let Some(container) = subject.container else { continue };
         let key = ContainerKey { host: subject.host, name: container };
         let ranked = containers.entry(key).or_insert_with_key(|key| Ranked {
@@ -221,7 +221,7 @@ fn row(ranked: Ranked, view: &FleetView, ticks: &LatestTicks) -> TopRow {
     let report = report.and_then(|report| report.containers.iter().find(|c| c.name == name));
     let values = ticks.get(&host).and_then(|latest| latest.tick.tick.containers.get(&name));
     let latest = values.map(|values| {
-        let shown = LATEST.iter().filter_map(|series| Some((series.clone(), *values.get(series)?)));
+        let shown = LATEST.iter().filter_map(|series| Some((series.clone(), values.get(series)?)));
         shown.collect()
     });
     let safe = |text: &Option<String>| text.as_deref().map(super::dto::safe);
@@ -239,24 +239,21 @@ fn row(ranked: Ranked, view: &FleetView, ticks: &LatestTicks) -> TopRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::MetricSubject;
 
     #[test]
-    fn two_series_are_summed_hosts_passed_over_and_ties_go_by_name() {
-        let subject = |container: Option<&str>| MetricSubject {
-            host: "a".parse().unwrap(),
-            container: container.map(|name| name.parse().unwrap()),
-        };
-        let of = |container, mean| (subject(container), Summary { mean, max: mean * 2.0, last: 0.0 });
+    fn two_series_are_summed_and_ties_go_by_name() {
         let [rx, tx] = TopBy::Net.series() else { panic!("two directions") };
-        let found = [
-            (of(Some("c"), 5.0), rx),
-            (of(Some("b"), 1.0), rx),
-            (of(None, 99.0), rx),
-            (of(Some("b"), 4.0), tx),
-            (of(Some("d"), 9.0), tx),
-        ];
-        let found = found.map(|((subject, summary), name)| (subject, name.clone(), summary)).into();
-        let ranked = rank(found);
+        let of = |(container, name, mean): (&str, &SeriesName, f64)| Summarized {
+            subject: MetricSubject {
+                host: "a".parse().unwrap(),
+                container: Some(container.parse().unwrap()),
+            },
+            name: name.clone(),
+            summary: Summary { mean, max: mean * 2.0, last: 0.0 },
+        };
+        let found = [("c", rx, 5.0), ("b", rx, 1.0), ("b", tx, 4.0), ("d", tx, 9.0)].map(of);
+        let ranked = rank(found.into());
         let shown: Vec<_> = ranked.iter().map(|r| (r.key.name.as_str(), r.mean, r.series.len())).collect();
         assert_eq!(shown, [("d", 9.0, 1), ("b", 5.0, 2), ("c", 5.0, 1)]);
     }

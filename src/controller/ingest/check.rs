@@ -1,7 +1,6 @@
 //! Which ticks are taken in: pure.
 
-use crate::model::{MetricTick, Timestamp, Values};
-use crate::store::HostTick;
+use crate::model::{MetricTick, Timestamp};
 
 /// Containers in one tick at most.
 const CONTAINERS: usize = 4096;
@@ -20,15 +19,6 @@ const EARLIEST: i64 = 1_000_000_000;
 
 /// How far ahead of the controller's clock a tick may be, seconds: a day.
 const AHEAD: i64 = 86_400;
-
-/// How many samples it has.
-pub(super) fn samples(tick: &HostTick) -> usize {
-    count(&tick.tick)
-}
-
-fn count(tick: &MetricTick) -> usize {
-    tick.host.len() + tick.containers.values().map(Values::len).sum::<usize>()
-}
 
 /// Why a tick that came at `received` is refused.
 pub(super) fn tick(tick: &MetricTick, received: Timestamp) -> Result<(), String> {
@@ -63,7 +53,7 @@ pub(super) fn tick(tick: &MetricTick, received: Timestamp) -> Result<(), String>
             "{series} series of container {name} at time {time}: at most {SERIES} are taken"
         ));
     }
-    let samples = count(tick);
+    let samples = tick.samples();
     if samples > SAMPLES {
         return Err(format!("{samples} samples at time {time}: at most {SAMPLES} are taken"));
     }
@@ -73,7 +63,7 @@ pub(super) fn tick(tick: &MetricTick, received: Timestamp) -> Result<(), String>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::SeriesName;
+    use crate::model::{SeriesName, Values};
 
     const NOW: i64 = 1_800_000_000;
 

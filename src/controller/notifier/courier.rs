@@ -7,9 +7,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::super::counters::{Counter, Counters};
-use super::super::history::History;
-use super::{Notifications, is_tried_once};
+use super::super::counters::Counter;
+use super::{Notifications, TargetHealth, is_tried_once};
 use crate::model::{Actor, EventDraft, EventKind};
 use crate::notify::{Answer, Notice, PostVerdict, Poster, Target, pause};
 use crate::store::{Attempt, DeliveryState, Due};
@@ -32,22 +31,14 @@ pub(super) struct Courier {
     id: String,
     poster: Arc<Poster>,
     handle: Notifications,
-    history: History,
-    counters: Arc<Counters>,
     queued: watch::Receiver<u64>,
     not_before: Option<Instant>,
 }
 
 impl Courier {
-    pub(super) fn new(
-        target: Target,
-        poster: Arc<Poster>,
-        handle: Notifications,
-        history: History,
-        counters: Arc<Counters>,
-    ) -> Self {
+    pub(super) fn new(target: Target, poster: Arc<Poster>, handle: Notifications) -> Self {
         let (id, queued) = (target.id(), handle.queued.subscribe());
-        Self { target, id, poster, handle, history, counters, queued, not_before: None }
+        Self { target, id, poster, handle, queued, not_before: None }
     }
 
     pub(super) async fn run(mut self, shutdown: CancellationToken) {
@@ -140,12 +131,12 @@ impl Courier {
 
     fn count(&self, state: DeliveryState, verdict: PostVerdict) {
         match state {
-            DeliveryState::Delivered => self.counters.count(Counter::NotificationsDelivered),
-            DeliveryState::Failed => self.counters.count(Counter::NotificationsFailed),
+            DeliveryState::Delivered => self.handle.counters.count(Counter::NotificationsDelivered),
+            DeliveryState::Failed => self.handle.counters.count(Counter::NotificationsFailed),
             DeliveryState::Waiting => {}
         }
         if verdict != PostVerdict::Taken {
-            self.counters.count(Counter::NotificationAttemptsFailed);
+            self.handle.counters.count(Counter::NotificationAttemptsFailed);
         }
     }
 
@@ -154,7 +145,7 @@ impl Courier {
     async fn note(&self, n: i64, attempt: Attempt, shutdown: &CancellationToken) {
         loop {
             let noted = self.handle.db.note_attempt(&self.id, n, attempt.clone()).await;
-            if self.history.note(noted).is_ok() {
+            if self.handle.history.note(noted).is_ok() {
                 return;
             }
             let pause = tokio::time::sleep(STORE_AGAIN);
@@ -172,7 +163,7 @@ impl Courier {
         let shown = self.target.shown();
         let said = if answer.verdict == PostVerdict::Taken {
             self.not_before = None;
-            health = super::TargetHealth::default();
+            health = TargetHealth::default();
             before.told.then(|| (EventKind::NotifyWorks, format!("notifications reach {shown} again")))
         } else {
             health.failures = before.failures.saturating_add(1);
@@ -196,7 +187,10 @@ impl Courier {
         self.handle.healths.send_modify(|healths| drop(healths.insert(id, health)));
         if let Some((kind, reason)) = said {
             let data = serde_json::json!({ "receiver": shown, "status": answer.status });
-            self.history.record(None, EventDraft::new(kind, Actor::Controller, reason).with(data), now).await;
+            self.handle
+                .history
+                .record(None, EventDraft::new(kind, Actor::Controller, reason).with(data), now)
+                .await;
         }
     }
 }

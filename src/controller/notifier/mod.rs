@@ -69,6 +69,8 @@ type Healths = BTreeMap<String, TargetHealth>;
 #[derive(Clone)]
 pub(crate) struct Notifications {
     db: ControllerDb,
+    history: History,
+    counters: Arc<Counters>,
     targets: Arc<[Target]>,
     home: HostName,
     public_url: Option<String>,
@@ -173,6 +175,8 @@ pub(crate) fn notifier(
     let poster = Arc::new(Poster::new(&targets, ca_pem)?);
     let handle = Notifications {
         db: parts.db,
+        history: parts.history,
+        counters: parts.counters,
         targets: targets.into(),
         home: parts.home,
         public_url,
@@ -184,17 +188,12 @@ pub(crate) fn notifier(
     let couriers: Vec<Courier> = handle
         .targets
         .iter()
-        .map(|target| {
-            let (history, counters) = (parts.history.clone(), parts.counters.clone());
-            Courier::new(target.clone(), poster.clone(), handle.clone(), history, counters)
-        })
+        .map(|target| Courier::new(target.clone(), poster.clone(), handle.clone()))
         .collect();
     let teller = Teller {
         handle: handle.clone(),
-        history: parts.history,
         fleet: parts.fleet,
         desired: parts.desired,
-        counters: parts.counters,
         policy,
         planner: Planner::default(),
     };
@@ -218,17 +217,15 @@ async fn run(teller: Teller, couriers: Vec<Courier>, shutdown: CancellationToken
 /// Decides what is told.
 struct Teller {
     handle: Notifications,
-    history: History,
     fleet: Fleet,
     desired: Desired,
-    counters: Arc<Counters>,
     policy: Policy,
     planner: Planner,
 }
 
 impl Teller {
     async fn run(mut self, shutdown: &CancellationToken) {
-        let mut grew = self.history.follow();
+        let mut grew = self.handle.history.follow();
         loop {
             grew.borrow_and_update();
             let wake = match self.look().await {
@@ -285,11 +282,11 @@ impl Teller {
             Planned::Recovery { .. } => notice,
         };
         let queued = self.handle.queue(&notice, told).await;
-        let pushed_out = self.history.note(queued)?;
+        let pushed_out = self.handle.history.note(queued)?;
         tracing::info!(id = %notice.id, "notification: {}", notice.title);
-        self.counters.count(Counter::NotificationsMade);
+        self.handle.counters.count(Counter::NotificationsMade);
         if pushed_out > 0 {
-            self.counters.add(Counter::NotificationsFailed, pushed_out);
+            self.handle.counters.add(Counter::NotificationsFailed, pushed_out);
             tracing::warn!("{pushed_out} notifications were given up because too many wait");
         }
         Ok(())

@@ -20,6 +20,7 @@ mod lane;
 mod looks;
 mod outbox;
 mod owner;
+mod processes;
 mod reporter;
 mod sampling;
 mod socket;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::actuator::Actuator;
 use super::clock::Clock;
 use super::keeper::{Keep, Keeper};
-use super::{AgentParts, AgentSettings, Message, sweep};
+use super::{AgentParts, AgentSettings, Message, processes, sweep};
 use crate::bus::{
     AgentCommand, AgentReply, CommandError, EngineReport, EngineStatus, HostReport, PROTOCOL_VERSION,
     WhyReport,
@@ -59,6 +59,8 @@ pub(super) struct Owner {
     early: Option<Vec<(AgentCommand, oneshot::Sender<AgentReply>)>>,
     /// What happened to each container, newest last, and the event its present trouble began with.
     stories: BTreeMap<ContainerName, Story>,
+    /// Bounds how many containers' processes are watched at once.
+    watches: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -92,6 +94,7 @@ impl Owner {
             late: false,
             early: Some(Vec::new()),
             stories: BTreeMap::new(),
+            watches: Arc::new(Semaphore::new(processes::AT_ONCE)),
         }
     }
 
@@ -171,9 +174,7 @@ impl Owner {
                     early.push((command, answer));
                     return;
                 }
-                let reply = self.answer(command);
-                // Who asked may have given up; that is theirs to handle.
-                let _ = answer.send(reply);
+                self.answer(command, answer);
             }
         }
     }
@@ -271,13 +272,14 @@ impl Owner {
 
     // ---- answers ------------------------------------------------------------------------------
 
-    fn answer(&mut self, command: AgentCommand) -> AgentReply {
-        match command {
+    fn answer(&mut self, command: AgentCommand, to: oneshot::Sender<AgentReply>) {
+        let reply = match command {
             AgentCommand::Report => AgentReply::Report(Box::new(self.report())),
             AgentCommand::Why { container } => match self.why(&container) {
                 Some(why) => AgentReply::Why(Box::new(why)),
                 None => no_such(&container),
             },
+            AgentCommand::Processes { container, limit } => return self.processes(&container, limit, to),
             AgentCommand::Restart { container } | AgentCommand::Release { container }
                 if !self.state.has(&container) =>
             {
@@ -295,6 +297,24 @@ impl Owner {
             }
             AgentCommand::Unfreeze => self.freeze(None),
             AgentCommand::Disputed { reason } => self.done(Input::Disputed(reason)),
+        };
+        // Who asked may have given up; that is theirs to handle.
+        let _ = to.send(reply);
+    }
+
+    /// Takes a second, in which others are answered.
+    fn processes(&self, name: &ContainerName, limit: u32, to: oneshot::Sender<AgentReply>) {
+        let subject = self.state.subjects().into_iter().find(|subject| subject.name == *name);
+        match (subject, self.watches.clone().try_acquire_owned()) {
+            (None, _) => drop(to.send(no_such(name))),
+            (Some(_), Err(_)) => drop(to.send(processes::too_many())),
+            (Some(subject), Ok(permit)) => {
+                let machine = self.settings.machine.clone();
+                self.wiring.tracker.spawn(async move {
+                    let _ = to.send(processes::list(&machine, &subject, limit).await);
+                    drop(permit);
+                });
+            }
         }
     }
 
@@ -364,6 +384,7 @@ fn is_about_containers(command: &AgentCommand) -> bool {
     match command {
         AgentCommand::Report
         | AgentCommand::Why { .. }
+        | AgentCommand::Processes { .. }
         | AgentCommand::Restart { .. }
         | AgentCommand::Release { .. } => true,
         AgentCommand::Freeze { .. } | AgentCommand::Unfreeze | AgentCommand::Disputed { .. } => false,

@@ -16,6 +16,8 @@ use crate::model::HostName;
 
 /// Between two reports at least, however much changes.
 const SOONEST: Duration = Duration::from_millis(500);
+/// Questions that are answered at once, since some take a second; further ones wait.
+const AT_ONCE: usize = 16;
 /// Between two attempts to subscribe.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -63,10 +65,10 @@ async fn own_report(asker: &Asker) -> Option<Bytes> {
 async fn answer(bus: Arc<dyn Bus>, subject: Subject, asker: Asker) {
     loop {
         match bus.subscribe(&subject).await {
-            Ok(mut incoming) => {
-                while let Some(message) = incoming.next().await {
-                    answer_one(message, &subject, &asker).await;
-                }
+            Ok(incoming) => {
+                let answers =
+                    incoming.for_each_concurrent(AT_ONCE, |message| answer_one(message, &subject, &asker));
+                answers.await;
             }
             Err(error) => tracing::debug!(%error, "cannot subscribe"),
         }

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::Message;
 use crate::bus::Capability;
 use crate::metrics::{Machine, Sensors, SizeBook, SizeSource, Sizes, StatsSource, Subject, host_identity};
-use crate::model::{ContainerId, HostIdentity, MetricTick, SeriesName, Timestamp, Values};
+use crate::model::{ContainerId, HostIdentity, MetricTick, SeriesName, Timestamp};
 
 /// Between two questions about sizes. Each makes the engine work.
 const SIZES_PACE: Duration = Duration::from_secs(10);
@@ -124,7 +124,7 @@ impl Sampler {
         let mut last = None;
         let mut hung = false;
         loop {
-            let time = next_time(self.step, last).await;
+            let time = next_time(self.step, last, || Timestamp::now().millis()).await;
             last = Some(time);
             let Some(mut subjects) = ask_subjects(&self.owner).await else { return };
             let running = subjects.iter().filter(|subject| subject.runs()).count();
@@ -169,7 +169,7 @@ impl Sampler {
 
     fn hand_over(&mut self, tick: MetricTick) {
         if let Err(mpsc::error::TrySendError::Full(tick)) = self.ticks.try_send(tick) {
-            let samples = tick.host.len() + tick.containers.values().map(Values::len).sum::<usize>();
+            let samples = tick.samples();
             self.samples_dropped += samples as u64;
             tracing::debug!(samples, "a tick was dropped: those before it are not kept yet");
         }
@@ -193,13 +193,12 @@ fn capability(way: Way, cgroups: Option<&'static str>) -> Capability {
 }
 
 /// Waits until the next multiple of `step` seconds in unix time, after `last`, and gives it. When the clock was set back,
-/// the times before it are there again.
-async fn next_time(step: u32, last: Option<i64>) -> i64 {
+/// the times before it are there again. `clock` gives unix milliseconds.
+async fn next_time(step: u32, last: Option<i64>, clock: impl Fn() -> i64) -> i64 {
     loop {
-        let wait = until_next(Timestamp::now().millis(), step);
-        sleep(wait).await;
+        sleep(until_next(clock(), step)).await;
         // A timer may fire a moment early by this clock, which is not the one that it waits by.
-        let now = Timestamp::now().millis() + EARLY_MS;
+        let now = clock() + EARLY_MS;
         let time = now.div_euclid(1000 * i64::from(step)) * i64::from(step);
         if Some(time) != last {
             return time;
@@ -274,13 +273,21 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn every_second_is_told_once_and_none_is_left_out() {
-        let mut last = None;
-        for _ in 0..3 {
-            let time = next_time(1, last).await;
-            assert!(last.is_none_or(|last| time == last + 1), "{time} after {last:?}");
-            last = Some(time);
+        // The clock runs as timers do, or up to 1 % slower or faster.
+        for drift in [-10, -3, 0, 3, 10] {
+            let start = Instant::now();
+            let clock = || {
+                let passed = i64::try_from(start.elapsed().as_millis()).unwrap();
+                1_800_000_000_250 + passed + passed * drift / 1000
+            };
+            let mut last = None;
+            for _ in 0..500 {
+                let time = next_time(1, last, clock).await;
+                assert!(last.is_none_or(|last| time == last + 1), "{time} after {last:?}, drift {drift}");
+                last = Some(time);
+            }
         }
     }
 
@@ -334,7 +341,7 @@ mod tests {
         let dropped = |tick: &MetricTick| tick.host[&SeriesName::of("samples_dropped")];
         let first = ticked.recv().await.unwrap();
         let pids = first.containers[&"web".parse().unwrap()].get(&SeriesName::of("pids"));
-        assert_eq!((first.step, pids), (1, Some(&9.0)));
+        assert_eq!((first.step, pids), (1, Some(9.0)));
         assert!(dropped(&first) < 1.0, "{first:?}");
         let later = loop {
             tokio::select! {

@@ -54,6 +54,7 @@ pub(super) struct History {
 pub(super) struct UnderWay {
     pub(super) op: OperationId,
     pub(super) kind: ActionKind,
+    pub(super) by: Actor,
     /// When it was counted against the budgets; an operator's never is.
     pub(super) counted_at: Option<Mono>,
 }

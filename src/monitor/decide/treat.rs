@@ -214,7 +214,7 @@ impl HostState {
         if let Some(at) = counts_at {
             history.actions.note(at);
         }
-        history.under_way = Some(UnderWay { op: op.clone(), kind, counted_at: counts_at });
+        history.under_way = Some(UnderWay { op: op.clone(), kind, by, counted_at: counts_at });
         let known = history.ours.is_some_and(|ours| ours.was_pingable);
         history.ours = Some(OurAction { was_pingable: was_pingable || known });
         out.push(Decision::Act(Action { op, id: id.clone(), name, kind, by, reason }));
@@ -227,7 +227,7 @@ impl HostState {
             .find(|(_, h)| h.under_way.as_ref().is_some_and(|under_way| under_way.op == *op));
         let Some((name, history)) = found else { return };
         let name = name.clone();
-        let Some(UnderWay { kind, counted_at, .. }) = history.under_way.take() else { return };
+        let Some(UnderWay { kind, by, counted_at, .. }) = history.under_way.take() else { return };
         match result {
             ActionResult::Done(took_ms) => {
                 history.restarts += 1;
@@ -238,7 +238,7 @@ impl HostState {
                 };
                 let text = format!("{name} was {} in {:.1} s.", past(kind), took_ms as f64 / 1000.0);
                 let data = json!({ "op": op, "took_ms": took_ms });
-                out.push(Decision::Emit(EventDraft::new(event, Actor::Agent, text).about(&name).with(data)));
+                out.push(Decision::Emit(EventDraft::new(event, by, text).about(&name).with(data)));
             }
             ActionResult::Gone => history.ours = None,
             ActionResult::NotReached(_) => {
@@ -254,8 +254,7 @@ impl HostState {
             ActionResult::Failed(why) => {
                 let text = format!("{name} could not be {}: {why}.", past(kind));
                 let data = json!({ "op": op });
-                let draft =
-                    EventDraft::new(EventKind::ActionFailed, Actor::Agent, text).about(&name).with(data);
+                let draft = EventDraft::new(EventKind::ActionFailed, by, text).about(&name).with(data);
                 out.push(Decision::Emit(draft));
                 // A restart that failed half way left it down: that was us and no order to stop.
                 let stopped = self.watches.values_mut().filter(|watch| watch.facts.name == name);

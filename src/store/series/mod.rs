@@ -63,7 +63,42 @@ pub struct SeriesRange {
     pub series: BTreeMap<SeriesName, Vec<Option<f64>>>,
 }
 
+/// Which subjects a summary is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subjects {
+    /// The hosts themselves.
+    Hosts,
+    /// All containers of all hosts.
+    Containers,
+    /// The containers of one host.
+    ContainersOf(HostName),
+}
+
+/// Which samples to sum up, each series by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SummaryQuery {
+    /// Whose.
+    pub subjects: Subjects,
+    /// Which series; of a metric that has parts, each is a series of its own.
+    pub names: Vec<SeriesName>,
+    /// Samples later than this count, unix seconds.
+    pub from: i64,
+    /// Samples later than this do not.
+    pub to: i64,
+}
+
 /// What one series was over a span.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summarized {
+    /// Whose it is.
+    pub subject: MetricSubject,
+    /// Which.
+    pub name: SeriesName,
+    /// What it was.
+    pub summary: Summary,
+}
+
+/// Figures of one series over a span.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Summary {
     /// The mean of its samples.
@@ -84,15 +119,8 @@ pub trait MetricStore: Send + Sync + 'static {
     /// The samples of one subject. A series without any sample in the range is left out.
     async fn range(&self, query: RangeQuery) -> Result<SeriesRange, StoreError>;
 
-    /// What one metric was for every container of `host`, or of all hosts, and for the hosts themselves, between two moments
-    /// (unix seconds, the later included). Subjects without a sample are left out.
-    async fn summarize(
-        &self,
-        host: Option<HostName>,
-        name: SeriesName,
-        from: i64,
-        to: i64,
-    ) -> Result<Vec<(MetricSubject, Summary)>, StoreError>;
+    /// What series of many subjects were over a span. Those without a sample in it are left out.
+    async fn summarize(&self, query: SummaryQuery) -> Result<Vec<Summarized>, StoreError>;
 
     /// Looks after what is kept until `shutdown`, or ends at once where others do.
     async fn maintain(&self, shutdown: CancellationToken) {

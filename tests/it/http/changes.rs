@@ -6,6 +6,7 @@ use dockhealth::model::{ContainerKey, FreezeScope, Scope, Threshold, Timestamp};
 
 use super::client::{Ask, SseReader};
 use super::world::{Lists, ScriptedAgent, World, container, host, report};
+use crate::support::eventually;
 
 fn key(name: &str) -> ContainerKey {
     ContainerKey { host: host("a"), name: name.parse().unwrap() }
@@ -146,7 +147,7 @@ async fn commands_reach_the_agent_and_its_refusal_is_told() {
     world.call("POST", "/api/v1/containers/a/none/release", "").await.problem(404);
     world.call("POST", "/api/v1/containers/nowhere/web/restart", "").await.problem(404);
     drop(agent);
-    let late = super::world::eventually("the agent is gone", async || {
+    let late = eventually("the agent is gone", async || {
         let answer = world.call("POST", "/api/v1/containers/a/web/restart", "").await;
         (answer.status != 202).then_some(answer)
     });

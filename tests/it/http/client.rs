@@ -1,7 +1,6 @@
 //! A small HTTP client: one request a connection, and a reader of server-sent events.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -9,10 +8,9 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
-/// No answer takes longer.
-const DEADLINE: Duration = Duration::from_secs(20);
+use crate::support::DEADLINE;
 
 /// A request to be sent.
 #[derive(Clone)]
@@ -143,7 +141,10 @@ pub(super) struct SseReader {
 
 impl SseReader {
     pub(super) async fn open(address: SocketAddr, ask: Ask) -> Self {
-        let stream = TcpStream::connect(address).await.expect("the server accepts");
+        // A small buffer, so that a client that reads nothing is soon felt.
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(8192).expect("a buffer");
+        let stream = socket.connect(address).await.expect("the server accepts");
         let response = ask.open(stream, &address.to_string()).await;
         assert_eq!(response.status().as_u16(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");

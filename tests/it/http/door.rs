@@ -19,7 +19,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Answer, Ask};
-use super::world::{ScriptedAgent, World, container, eventually, report};
+use super::world::{ScriptedAgent, World, container, report};
+use crate::support::eventually;
 
 /// Every documented operation, with `a` for each placeholder.
 async fn operations(world: &World) -> Vec<(&'static str, String)> {

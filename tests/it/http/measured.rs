@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::client::{Ask, SseReader};
 use super::world::{ScriptedAgent, World, container, host, report};
+use crate::support::eventually;
 
 /// The last multiple of 10 s, unix seconds.
 pub(super) fn now() -> i64 {
@@ -137,7 +138,7 @@ async fn what_is_wrong_with_a_question_is_said() {
     }
     // A container that is gone has its history; one that is there and was never measured has none.
     agent.change(|report| report.containers = vec![container("new")]).await;
-    super::world::eventually("the container is gone", async || {
+    eventually("the container is gone", async || {
         let list = world.get("/api/v1/containers").await.json();
         (list[0]["name"] == "new").then_some(())
     })
@@ -252,7 +253,7 @@ async fn samples_are_told_live_to_those_who_ask_for_them() {
 async fn prometheus_gets_the_newest_in_base_units() {
     let (world, agent, _) = measured().await;
     agent.change(|report| report.containers[1].health = Health::Quarantined).await;
-    let text = super::world::eventually("the report is in", async || {
+    let text = eventually("the report is in", async || {
         let answer = world.get("/metrics").await.expect(200);
         answer.text().contains("health=\"quarantined\"} 1").then(|| answer.text().to_owned())
     })

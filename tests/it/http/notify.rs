@@ -13,7 +13,8 @@ use dockhealth::notify::Target;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::world::{World, batch, eventually, host};
+use super::world::{World, batch, host};
+use crate::support::eventually;
 
 /// Nothing that was to come takes longer.
 const DEADLINE: Duration = Duration::from_secs(20);

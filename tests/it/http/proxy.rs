@@ -8,7 +8,8 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::world::{World, eventually};
+use super::world::World;
+use crate::support::eventually;
 
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/proxy");
 const NAME: &str = "health.example.org";

@@ -4,12 +4,15 @@ use std::time::{Duration, Instant};
 
 use dockhealth::bus::{AgentCommand, AgentReply, Bus, CommandError, HostReport, Subject, WhyReport, encode};
 use dockhealth::controller::{Agents, ControllerConfig};
-use dockhealth::model::{Actor, EventDraft, EventKind, Health, RunState, Threshold, Timestamp};
+use dockhealth::model::{
+    Actor, EventDraft, EventKind, Health, ProcessList, ProcessUse, RunState, Threshold, Timestamp,
+};
 use dockhealth::store::HostRow;
 use futures_util::StreamExt;
 
 use super::client::{Answer, Ask};
-use super::world::{Lists, ScriptedAgent, TestBus, World, container, eventually, host, report};
+use super::world::{Lists, ScriptedAgent, TestBus, World, container, host, report};
+use crate::support::eventually;
 
 fn names(answer: &Answer) -> Vec<String> {
     let rows = answer.json();
@@ -332,6 +335,33 @@ async fn one_container_is_explained_by_its_agent() {
     assert_eq!(details["events"][0]["kind"], "container_restarted");
     assert!(world.get("/api/v1/containers/a/nothing").await.problem(404).contains("nothing"));
     assert!(world.get("/api/v1/containers/b/web").await.problem(404).contains("/api/v1/hosts"));
+}
+
+#[tokio::test]
+async fn processes_are_asked_of_the_agent_and_cleaned() {
+    let world = World::new().await;
+    let script = Box::new(|command| match command {
+        AgentCommand::Processes { container, limit: 7 } if container.as_str() == "web" => {
+            let command = "evil\u{1b}[2J".to_owned();
+            let process = ProcessUse { pid: 9, command, cpu_percent: 1.5, memory_bytes: 4096, threads: 2 };
+            let list = ProcessList { span_ms: 1000, processes: vec![process], left_out: 3 };
+            AgentReply::Processes(Box::new(list))
+        }
+        // As an agent answers that does not know this command yet.
+        AgentCommand::Processes { limit: 20, .. } => {
+            AgentReply::Error(CommandError::Malformed { reason: "unknown variant `processes`".into() })
+        }
+        _ => AgentReply::Done,
+    });
+    let said = report("a", vec![container("web")]);
+    let _a = ScriptedAgent::scripted(&world, said, Lists::Answered, script).await;
+    let path = "/api/v1/containers/a/web/processes";
+    let list = world.get(&format!("{path}?limit=7")).await.expect(200).json();
+    assert_eq!((&list["processes"][0]["command"], &list["left_out"]), (&"evil?[2J".into(), &3.into()));
+    assert!(world.get(path).await.problem(502).contains("cannot read the command"));
+    assert!(world.get(&format!("{path}?limit=8")).await.problem(502).contains("not with processes"));
+    assert!(world.get(&format!("{path}?limit=1001")).await.problem(400).contains("from 1 to 1000"));
+    world.get("/api/v1/containers/b/web/processes").await.problem(404);
 }
 
 #[tokio::test]

@@ -24,9 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Answer, Ask, SseReader};
-
-/// No condition takes longer to come true.
-const DEADLINE: Duration = Duration::from_secs(20);
+use crate::support::{DEADLINE, eventually};
 
 struct Kept;
 
@@ -237,18 +235,6 @@ impl World {
     pub(super) async fn kinds(&self) -> Vec<String> {
         let events = self.get("/api/v1/events?after=0&limit=1000").await.expect(200).json();
         events.as_array().unwrap().iter().map(|e| e["kind"].as_str().unwrap().to_owned()).collect()
-    }
-}
-
-/// Polls until `probe` gives a value.
-pub(super) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
-    let start = tokio::time::Instant::now();
-    loop {
-        if let Some(value) = probe().await {
-            return value;
-        }
-        assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -7,9 +7,10 @@ use dockhealth::model::{SeriesName, Timestamp};
 use dockhealth::store::OutboxBounds;
 use serde_json::Value;
 
-use super::rig::{World, eventually, tick};
+use super::rig::{World, tick};
 use crate::http::world::report;
 use crate::support::DOCKHEALTH;
+use crate::support::eventually;
 
 const OFF: [(&str, i64); 3] = [("ahead", 120), ("behind", -120), ("right", 0)];
 

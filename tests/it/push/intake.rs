@@ -9,7 +9,8 @@ use dockhealth::bus::{
 };
 use dockhealth::model::{Actor, EventDraft, EventKind, Timestamp};
 
-use super::rig::{World, eventually, tick};
+use super::rig::{World, tick};
+use crate::support::eventually;
 
 const WITHIN: Duration = Duration::from_secs(10);
 

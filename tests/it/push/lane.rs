@@ -7,7 +7,8 @@ use dockhealth::bus::OutboxItem;
 use dockhealth::model::{EventKind, SeriesName};
 use dockhealth::store::OutboxBounds;
 
-use super::rig::{BEGIN, Lane, World, eventually, tick};
+use super::rig::{BEGIN, Lane, World, tick};
+use crate::support::eventually;
 
 async fn wait_stored(world: &World, host: &str, seconds: impl Iterator<Item = i64>) {
     let expected: BTreeSet<i64> = seconds.collect();

@@ -17,7 +17,7 @@ use dockhealth::model::{DesiredState, HostName, MetricSubject, MetricTick, Serie
 use dockhealth::monitor::agent::{LaneParts, metric_lane};
 use dockhealth::store::{
     AgentDb, ControllerDb, HostTick, MetricStore, OutboxBounds, RangeQuery, SeriesRange, Statistic,
-    StoreError, Summary,
+    StoreError, Subjects, Summarized, SummaryQuery,
 };
 use futures_util::stream::BoxStream;
 use tokio::net::TcpListener;
@@ -26,9 +26,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::memory::MemoryStore;
-
-/// No condition takes longer to come true.
-const DEADLINE: Duration = Duration::from_secs(30);
+use crate::support::{DEADLINE, eventually};
 
 /// A multiple of every step, in 2026.
 pub(super) const BEGIN: i64 = 1_790_000_000;
@@ -139,14 +137,8 @@ impl MetricStore for TestStore {
         self.memory.range(query).await
     }
 
-    async fn summarize(
-        &self,
-        host: Option<HostName>,
-        name: SeriesName,
-        from: i64,
-        to: i64,
-    ) -> Result<Vec<(MetricSubject, Summary)>, StoreError> {
-        self.memory.summarize(host, name, from, to).await
+    async fn summarize(&self, query: SummaryQuery) -> Result<Vec<Summarized>, StoreError> {
+        self.memory.summarize(query).await
     }
 }
 
@@ -178,8 +170,10 @@ impl TestStore {
     /// The newest sample of a series of the host itself.
     pub(super) async fn newest(&self, host: &str, name: SeriesName) -> Option<f64> {
         let host: HostName = host.parse().unwrap();
-        let all = self.summarize(Some(host), name, BEGIN - 200_000_000, BEGIN + 200_000_000).await.unwrap();
-        all.into_iter().find(|(subject, _)| subject.container.is_none()).map(|(_, summary)| summary.last)
+        let (from, to) = (BEGIN - 200_000_000, BEGIN + 200_000_000);
+        let query = SummaryQuery { subjects: Subjects::Hosts, names: vec![name], from, to };
+        let all = self.summarize(query).await.unwrap();
+        all.into_iter().find(|found| found.subject.host == host).map(|found| found.summary.last)
     }
 }
 
@@ -300,17 +294,5 @@ pub(super) fn tick(second: i64) -> MetricTick {
         step: 1,
         host: [(SeriesName::of("load1"), 1.0)].into(),
         containers: [("web".parse().unwrap(), values.into())].into(),
-    }
-}
-
-/// Polls until `probe` gives a value.
-pub(super) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
-    let start = tokio::time::Instant::now();
-    loop {
-        if let Some(value) = probe().await {
-            return value;
-        }
-        assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

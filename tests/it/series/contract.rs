@@ -1,7 +1,11 @@
 //! What every `MetricStore` does, whatever it is made of.
 
+use std::slice;
+
 use dockhealth::model::{ContainerName, MetricSubject, MetricTick, SeriesName, Timestamp, Values};
-use dockhealth::store::{HostTick, MetricStore, RangeQuery, SeriesRange, Statistic, Summary};
+use dockhealth::store::{
+    HostTick, MetricStore, RangeQuery, SeriesRange, Statistic, Subjects, Summarized, Summary, SummaryQuery,
+};
 
 /// A store under test.
 pub(crate) trait Bench {
@@ -219,25 +223,37 @@ pub(crate) async fn summaries_are_of_the_span_alone(bench: &impl Bench) {
             });
     bench.store().write(ticks.into()).await.unwrap();
     bench.settle();
-    let of = async |host: Option<&str>, series: &str, from: i64, to: i64| {
-        let host = host.map(|host| host.parse().unwrap());
-        let mut all = bench.store().summarize(host, name(series), from, to).await.unwrap();
-        all.sort_by(|a, b| a.0.cmp(&b.0));
+    let of = async |subjects: Subjects, names: &[&str], from: i64, to: i64| {
+        let names = names.iter().map(|text| name(text)).collect();
+        let mut all = bench.store().summarize(SummaryQuery { subjects, names, from, to }).await.unwrap();
+        all.sort_by(|a, b| (&a.subject, &a.name).cmp(&(&b.subject, &b.name)));
         all
     };
-    let (web, own) = (
-        (subject("h", Some("web")), Summary { mean: 1.5, max: 2.0, last: 1.0 }),
-        (subject("h", None), Summary { mean: 2.0, max: 3.0, last: 3.0 }),
+    let expected = |host: &str, container: Option<&str>, series: &str, (mean, max, last): (f64, f64, f64)| {
+        let (subject, name) = (subject(host, container), name(series));
+        Summarized { subject, name, summary: Summary { mean, max, last } }
+    };
+    let (cpu, disk) = ("cpu_percent", "disk_read_bytes_per_second/sda");
+    let one = Subjects::ContainersOf("h".parse().unwrap());
+    let web = expected("h", Some("web"), cpu, (1.5, 2.0, 1.0));
+    assert_eq!(
+        of(one.clone(), &[cpu], t, t + 20).await,
+        slice::from_ref(&web),
+        "the earlier moment is left out"
     );
-    let expected = [own, web];
-    assert_eq!(of(Some("h"), "cpu_percent", t, t + 20).await, expected, "the earlier moment is left out");
-    let all = of(None, "cpu_percent", t, t + 20).await;
-    assert_eq!(all.iter().map(|(s, _)| s.host.as_str()).collect::<Vec<_>>(), ["g", "g", "h", "h"]);
-    assert_eq!(all[2..], expected);
-    let part = of(Some("h"), "disk_read_bytes_per_second/sda", t, t + 20).await;
-    assert_eq!(part, [(subject("h", None), Summary { mean: 5.0, max: 5.0, last: 5.0 })]);
-    assert_eq!(of(None, "cpu_percent", t + 20, t + 30).await, []);
-    assert_eq!(of(None, "cpu_percent", t + 20, t + 20).await, []);
+    let of_g = expected("g", Some("web"), cpu, (8.0, 8.0, 8.0));
+    assert_eq!(of(Subjects::Containers, &[cpu], t, t + 20).await, [of_g, web]);
+    let hosts = [
+        expected("g", None, cpu, (7.0, 7.0, 7.0)),
+        expected("g", None, disk, (5.0, 5.0, 5.0)),
+        expected("h", None, cpu, (2.0, 3.0, 3.0)),
+        expected("h", None, disk, (5.0, 5.0, 5.0)),
+    ];
+    assert_eq!(of(Subjects::Hosts, &[cpu, disk, "pids"], t, t + 20).await, hosts);
+    assert_eq!(of(one, &[disk], t, t + 20).await, []);
+    assert_eq!(of(Subjects::Hosts, &[], t, t + 20).await, []);
+    assert_eq!(of(Subjects::Hosts, &[cpu], t + 20, t + 30).await, []);
+    assert_eq!(of(Subjects::Hosts, &[cpu], t + 20, t + 20).await, []);
 }
 
 pub(crate) async fn the_latest_samples_are_seen(bench: &impl Bench) {
@@ -247,7 +263,9 @@ pub(crate) async fn the_latest_samples_are_seen(bench: &impl Bench) {
     bench.settle();
     let range = bench.store().range(all_of_web(now - 40, now, 10)).await.unwrap();
     assert_series(&range, "pids", &[Some(40.0), Some(30.0), None, Some(10.0), Some(0.0)]);
-    let summary = bench.store().summarize(None, name("pids"), now - 60, now).await.unwrap();
-    let last: Vec<f64> = summary.iter().map(|(_, summary)| summary.last).collect();
+    let query =
+        SummaryQuery { subjects: Subjects::Containers, names: vec![name("pids")], from: now - 60, to: now };
+    let summary = bench.store().summarize(query).await.unwrap();
+    let last: Vec<f64> = summary.iter().map(|found| found.summary.last).collect();
     assert_eq!(last, [0.0]);
 }

@@ -5,8 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use dockhealth::model::{HostName, MetricSubject, SeriesName};
-use dockhealth::store::{HostTick, MetricStore, RangeQuery, SeriesRange, Statistic, StoreError, Summary};
+use dockhealth::model::{MetricSubject, SeriesName};
+use dockhealth::store::{
+    HostTick, MetricStore, RangeQuery, SeriesRange, Statistic, StoreError, Subjects, Summarized, Summary,
+    SummaryQuery,
+};
 
 /// Samples kept of one series; the oldest go first.
 const KEPT: usize = 10_000;
@@ -75,24 +78,31 @@ impl MetricStore for MemoryStore {
         Ok(SeriesRange { times, series })
     }
 
-    async fn summarize(
-        &self,
-        host: Option<HostName>,
-        name: SeriesName,
-        from: i64,
-        to: i64,
-    ) -> Result<Vec<(MetricSubject, Summary)>, StoreError> {
+    async fn summarize(&self, query: SummaryQuery) -> Result<Vec<Summarized>, StoreError> {
         let summary = |samples: &Samples| {
-            let of: Vec<f64> = samples.range(from + 1..=to).map(|(_, value)| *value).collect();
+            let of: Vec<f64> = samples.range(query.from + 1..=query.to).map(|(_, value)| *value).collect();
             Some(Summary {
                 mean: of.iter().sum::<f64>() / of.len() as f64,
                 max: of.iter().copied().reduce(f64::max)?,
                 last: of.last().copied()?,
             })
         };
+        let wanted = |subject: &MetricSubject| match &query.subjects {
+            Subjects::Hosts => subject.container.is_none(),
+            Subjects::Containers => subject.container.is_some(),
+            Subjects::ContainersOf(host) => subject.container.is_some() && subject.host == *host,
+        };
         Ok(self.with(|subjects| {
-            let wanted = subjects.iter().filter(|(s, _)| host.as_ref().is_none_or(|host| *host == s.host));
-            wanted.filter_map(|(s, series)| Some((s.clone(), summary(series.get(&name)?)?))).collect()
+            let series =
+                subjects.iter().filter(|(subject, _)| wanted(subject)).flat_map(|(subject, series)| {
+                    let named = query.names.iter().filter_map(|name| series.get_key_value(name));
+                    named.map(move |(name, samples)| (subject, name, samples))
+                });
+            let summarized = series.filter_map(|(subject, name, samples)| {
+                let summary = summary(samples)?;
+                Some(Summarized { subject: subject.clone(), name: name.clone(), summary })
+            });
+            summarized.collect()
         }))
     }
 }

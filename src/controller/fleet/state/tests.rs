@@ -1,7 +1,7 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::bus::{EngineReport, EngineStatus, PROTOCOL_VERSION};
+use crate::bus::PROTOCOL_VERSION;
 use crate::model::Threshold;
 
 fn at(seconds: i64) -> Now {
@@ -9,30 +9,13 @@ fn at(seconds: i64) -> Now {
 }
 
 fn report(host: &str, nonce: u128, engine: &str) -> Arc<HostReport> {
-    Arc::new(HostReport {
-        v: PROTOCOL_VERSION,
-        host: host.parse().unwrap(),
-        instance: format!("instance-{nonce}").parse().unwrap(),
-        nonce: Uuid::from_u128(nonce),
-        seq: 1,
-        time: Timestamp::from_millis(1_000_000),
-        agent_version: "0.1.0".into(),
-        addresses: Vec::new(),
-        engine: EngineReport {
-            status: EngineStatus::Reachable,
-            id: Some(engine.parse().unwrap()),
-            version: None,
-            error: None,
-        },
-        capabilities: Vec::new(),
-        freeze: None,
-        dry_run: false,
-        threshold: Threshold::default(),
-        desired_synced: true,
-        outbox: None,
-        identity: None,
-        containers: Vec::new(),
-    })
+    let report = json!({
+        "v": PROTOCOL_VERSION, "host": host, "instance": format!("instance-{nonce}"), "nonce": Uuid::from_u128(nonce),
+        "seq": 1, "time": Timestamp::from_millis(1_000_000), "agent_version": "0.1.0", "freeze": null,
+        "engine": {"status": "reachable", "id": engine, "version": null, "error": null},
+        "threshold": Threshold::default(), "containers": [],
+    });
+    Arc::new(serde_json::from_value(report).unwrap())
 }
 
 enum Step {

@@ -1,15 +1,12 @@
 //! The newest values of hosts and containers, in base units, within a bound.
-//!
-//! Names follow from the catalogue's: `dockhealth_container_` or `dockhealth_host_`, then the metric's own name with its
-//! unit made a base unit (`_percent` becomes `_ratio`, `_ms` becomes `_seconds`) and `_total` after a counter's.
 
 use std::collections::BTreeMap;
 
-use super::text::Text;
 use crate::bus::ContainerReport;
 use crate::controller::fleet::{FleetView, HostSnapshot};
 use crate::controller::ticks::{LatestTick, LatestTicks};
-use crate::model::{ContainerName, METRICS, Metric, MetricKind, MetricScope, SeriesName, Timestamp, Values};
+use crate::exposition::{Family, Text};
+use crate::model::{ContainerName, METRICS, Metric, MetricScope, Timestamp, Values};
 
 /// The most samples of hosts and containers in one answer: about 15 MB of text.
 pub(super) const MAX_SERIES: usize = 100_000;
@@ -45,11 +42,8 @@ impl<'a> Subject<'a> {
 
     /// Its samples of one metric, each with its part.
     fn of(&self, metric: &'static Metric) -> impl Iterator<Item = (Option<&'a str>, f64)> {
-        let first = SeriesName::of(metric.name);
-        let own = self.values.into_iter().flat_map(move |values| values.range(first.clone()..));
-        // A name sorts before its parts, and those before all other names that begin alike.
-        own.take_while(|(name, _)| name.metric() == metric.name)
-            .filter(|(name, _)| name.part().is_some() == metric.part.is_some())
+        let own = self.values.into_iter().flat_map(|values| values.of(metric.name));
+        own.filter(|(name, _)| name.part().is_some() == metric.part.is_some())
             .map(|(name, value)| (name.part(), *value))
     }
 }
@@ -150,44 +144,19 @@ pub(super) fn render(out: &mut Text, selection: &Selection<'_>) {
 }
 
 fn family(out: &mut Text, prefix: &str, metric: &'static Metric, subjects: &[Subject<'_>]) {
-    let Unit { suffix, factor } = Unit::of(metric);
-    let name = format!("dockhealth_{prefix}_{suffix}");
+    let of = Family::of(prefix, metric);
     let mut begun = false;
     let mut labels = Vec::new();
     for subject in subjects {
         for (part, value) in subject.of(metric) {
             if !begun {
-                let kind = if metric.kind == MetricKind::Counter { "counter" } else { "gauge" };
-                let help = metric.help.replace("percent of", "as a share of");
-                out.family(&name, kind, &help);
+                of.begin(out, metric);
                 begun = true;
             }
             labels.clone_from(&subject.labels);
             labels.extend(metric.part.zip(part));
-            out.sample(&name, &labels, value * factor);
+            out.sample(&of.name, &labels, value * of.factor);
         }
-    }
-}
-
-/// A metric in base units.
-struct Unit {
-    suffix: String,
-    factor: f64,
-}
-
-impl Unit {
-    fn of(metric: &Metric) -> Self {
-        let name = metric.name;
-        let (suffix, factor) = if let Some(stem) = name.strip_suffix("_percent") {
-            (format!("{stem}_ratio"), 0.01)
-        } else if let Some(stem) = name.strip_suffix("_ms") {
-            (format!("{stem}_seconds"), 0.001)
-        } else if metric.kind == MetricKind::Counter {
-            (format!("{name}_total"), 1.0)
-        } else {
-            (name.to_owned(), 1.0)
-        };
-        Self { suffix, factor }
     }
 }
 

@@ -1,16 +1,15 @@
 //! The fleet and the controller as Prometheus text.
 
 mod fleet;
-mod text;
 
 use std::collections::BTreeMap;
 
 use super::super::counters::{Counter, Counters};
 use super::super::fleet::{FleetView, HostSnapshot};
 use super::super::ticks::LatestTicks;
+use crate::exposition::Text;
 use crate::model::{Health, HostName, Incident, Timestamp};
 use crate::store::Refusal;
-use text::Text;
 
 /// What is rendered.
 pub(super) struct Figures<'a> {

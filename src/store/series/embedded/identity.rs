@@ -177,7 +177,7 @@ impl Adding<'_> {
         samples: &mut Vec<(i64, f64)>,
     ) -> Result<(), Fault> {
         let mut at = 0;
-        for (name, &value) in values {
+        for &(ref name, value) in values {
             if value.is_nan() || value.abs() > MAX_VALUE {
                 self.refusals.add(Refusal::Value, 1);
                 continue;

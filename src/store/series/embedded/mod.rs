@@ -35,8 +35,8 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{HostTick, MetricStore, RangeQuery, SeriesRange, Summary};
-use crate::model::{HostName, MetricSubject, SeriesName, Timestamp};
+use super::{HostTick, MetricStore, RangeQuery, SeriesRange, Summarized, SummaryQuery};
+use crate::model::{HostName, Timestamp};
 use crate::store::db::Db;
 use crate::store::{ControllerDb, StoreError};
 use backlog::Backlog;
@@ -170,14 +170,8 @@ impl MetricStore for EmbeddedStore {
         self.ranges.read(move |conn| query::range(conn, &query)).await
     }
 
-    async fn summarize(
-        &self,
-        host: Option<HostName>,
-        name: SeriesName,
-        from: i64,
-        to: i64,
-    ) -> Result<Vec<(MetricSubject, Summary)>, StoreError> {
-        self.summaries.read(move |conn| query::summarize(conn, host.as_ref(), &name, from, to)).await
+    async fn summarize(&self, query: SummaryQuery) -> Result<Vec<Summarized>, StoreError> {
+        self.summaries.read(move |conn| query::summarize(conn, &query)).await
     }
 
     async fn maintain(&self, shutdown: CancellationToken) {

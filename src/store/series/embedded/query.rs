@@ -9,7 +9,9 @@ use super::{LOW_BITS, chunk_key, head, head_key, head_of};
 use crate::model::{HostName, MetricSubject, SeriesName};
 use crate::store::error::Fault;
 use crate::store::rows;
-use crate::store::series::{MAX_POINTS, RangeQuery, SeriesRange, Statistic, Summary};
+use crate::store::series::{
+    MAX_POINTS, RangeQuery, SeriesRange, Statistic, Subjects, Summarized, Summary, SummaryQuery,
+};
 
 /// Values that one answer may have.
 const MAX_VALUES: usize = 2_000_000;
@@ -128,39 +130,61 @@ fn names_of(conn: &Connection, host: i64, query: &RangeQuery) -> Result<BTreeMap
     all.filter(|entry| entry.as_ref().map_or(true, |(_, name)| wanted(name))).collect()
 }
 
-/// What one metric was of every subject.
-pub(super) fn summarize(
-    conn: &mut Connection,
-    host: Option<&HostName>,
-    name: &SeriesName,
-    from: i64,
-    to: i64,
-) -> Result<Vec<(MetricSubject, Summary)>, Fault> {
+/// What series of many subjects were.
+pub(super) fn summarize(conn: &mut Connection, query: &SummaryQuery) -> Result<Vec<Summarized>, Fault> {
     let tx = conn.transaction()?;
+    let span = Span { after: query.from, upto: query.to };
     let mut found = Vec::new();
-    let mut hosts = tx.prepare_cached("SELECT id, host FROM metric_hosts WHERE host = coalesce(?1, host)")?;
-    let mut hosts = hosts.query([host.map(HostName::as_str)])?;
-    while let Some(row) = hosts.next()? {
-        let (id, host): (i64, HostName) = (row.get(0)?, rows::name(row, 1)?);
-        let mut subjects = BTreeMap::new();
-        let mut all =
-            tx.prepare_cached("SELECT id, container FROM metric_series WHERE host = ?1 AND name = ?2")?;
-        let mut all = all.query(params![id, name.as_str()])?;
-        while let Some(row) = all.next()? {
-            let own = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?.is_empty();
-            let container = if own { None } else { Some(rows::name(row, 1)?) };
-            subjects.insert(row.get(0)?, MetricSubject { host: host.clone(), container });
-        }
-        let (ids, span): (Vec<i64>, _) = (subjects.keys().copied().collect(), Span { after: from, upto: to });
+    for (id, host) in hosts_of(&tx, &query.subjects)? {
+        let mut series = subjects_of(&tx, (id, &host), query)?;
+        let ids: Vec<i64> = series.keys().copied().collect();
         each_series(&tx, id, &ids, span, |id, samples, minutes| {
             if let Some(summary) = summary(span, samples, minutes)
-                && let Some(subject) = subjects.remove(&id)
+                && let Some((subject, name)) = series.remove(&id)
             {
-                found.push((subject, summary));
+                found.push(Summarized { subject, name, summary });
             }
         })?;
     }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found.sort_by(|a, b| (&a.subject, &a.name).cmp(&(&b.subject, &b.name)));
+    Ok(found)
+}
+
+fn hosts_of(conn: &Connection, subjects: &Subjects) -> Result<Vec<(i64, HostName)>> {
+    let one = match subjects {
+        Subjects::ContainersOf(host) => Some(host.as_str()),
+        Subjects::Hosts | Subjects::Containers => None,
+    };
+    let mut hosts =
+        conn.prepare_cached("SELECT id, host FROM metric_hosts WHERE host = coalesce(?1, host)")?;
+    hosts.query_map([one], |row| Ok((row.get(0)?, rows::name(row, 1)?)))?.collect()
+}
+
+/// The series of a host that a summary asks for, by number.
+fn subjects_of(
+    conn: &Connection,
+    (id, host): (i64, &HostName),
+    query: &SummaryQuery,
+) -> Result<BTreeMap<i64, (MetricSubject, SeriesName)>> {
+    let subjects = match query.subjects {
+        Subjects::Hosts => "container = ''",
+        Subjects::Containers | Subjects::ContainersOf(_) => "container > ''",
+    };
+    let mut all = conn.prepare_cached(&format!(
+        "SELECT id, container FROM metric_series WHERE host = ?1 AND {subjects} AND name = ?2"
+    ))?;
+    let mut found = BTreeMap::new();
+    for name in &query.names {
+        let mut all = all.query(params![id, name.as_str()])?;
+        while let Some(row) = all.next()? {
+            let container = match query.subjects {
+                Subjects::Hosts => None,
+                Subjects::Containers | Subjects::ContainersOf(_) => Some(rows::name(row, 1)?),
+            };
+            let subject = MetricSubject { host: host.clone(), container };
+            found.insert(row.get(0)?, (subject, name.clone()));
+        }
+    }
     Ok(found)
 }
 

@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::chunk::{BLOCK, HOUR};
 use super::*;
-use crate::model::{ContainerName, MetricTick, Values};
+use crate::model::{ContainerName, MetricSubject, MetricTick, SeriesName, Values};
 use crate::store::fixture::{self, Dir};
-use crate::store::series::Statistic;
+use crate::store::series::{Statistic, Subjects, Summary};
 
 /// The end of a block of minutes, so that what is a few hours older is in the one before.
 const NOW: i64 = 1_800_000_000 / BLOCK * BLOCK;
@@ -85,6 +85,18 @@ impl Rig {
         self.store.db.read(count).await.unwrap()
     }
 
+    /// What a series of all these was since `from`.
+    async fn summaries(
+        &self,
+        subjects: Subjects,
+        name: &'static str,
+        from: i64,
+    ) -> Vec<(MetricSubject, Summary)> {
+        let query = SummaryQuery { subjects, names: vec![SeriesName::of(name)], from, to: i64::MAX };
+        let found = self.store.summarize(query).await.unwrap();
+        found.into_iter().map(|found| (found.subject, found.summary)).collect()
+    }
+
     fn refused(&self, why: Refusal) -> u64 {
         self.store.refused().into_iter().find(|(reason, _)| *reason == why).map_or(0, |(_, count)| count)
     }
@@ -129,7 +141,7 @@ fn samples_move_from_rows_to_chunks_to_minutes_and_are_forgotten() {
         rig.age().await;
         assert_eq!(rig.rows("metric_series").await, 0, "a series without samples is forgotten");
         rig.write(vec![tick(1, rig.store.now(), &[(1, "cpu_percent", 1.0)])]).await;
-        let found = rig.store.summarize(None, SeriesName::of("cpu_percent"), NOW, i64::MAX).await.unwrap();
+        let found = rig.summaries(Subjects::Containers, "cpu_percent", NOW).await;
         assert_eq!(found.len(), 1, "and made anew");
     });
 }
@@ -147,8 +159,7 @@ fn what_cannot_be_kept_is_counted_and_the_rest_is_kept() {
         .await;
         assert_eq!((rig.refused(Refusal::Future), rig.refused(Refusal::Old)), (2, 2));
         assert_eq!(rig.refused(Refusal::Value), 2);
-        let (from, name) = (NOW - 7 * DAY, SeriesName::of("load15"));
-        let found = rig.store.summarize(Some(host(1)), name, from, NOW + HOUR).await.unwrap();
+        let found = rig.summaries(Subjects::Hosts, "load15", NOW - 7 * DAY).await;
         assert_eq!(found, [(subject(1, 0), Summary { mean: 2.0, max: 2.0, last: 2.0 })]);
     });
 }
@@ -158,9 +169,8 @@ fn series_and_hosts_are_bounded() {
     fixture::block_on(async {
         let rig = Rig::new();
         let mut big = tick(1, NOW, &[]);
-        for n in 0..MAX_SERIES + 5 {
-            big.tick.host.insert(SeriesName::part_of("temperature_celsius", &n.to_string()).unwrap(), 1.0);
-        }
+        let part = |n: usize| SeriesName::part_of("temperature_celsius", &n.to_string()).unwrap();
+        big.tick.host = (0..MAX_SERIES + 5).map(|n| (part(n), 1.0)).collect();
         rig.write(vec![big.clone(), tick(2, NOW, &[(0, "load1", 1.0)])]).await;
         assert_eq!(rig.refused(Refusal::Series), 5);
         assert_eq!(rig.rows("metric_series").await, MAX_SERIES as i64 + 1, "another host has its own bound");
@@ -188,14 +198,14 @@ fn a_forgotten_host_is_gone_at_once_and_its_rows_soon() {
         rig.write((1..100).flat_map(|n| of(NOW - 2 * HOUR + n * 10)).collect()).await;
         rig.compact(1).await;
         rig.store.forget(&host(1)).await.unwrap();
-        let (name, from) = (SeriesName::of("pids"), NOW - 7 * DAY);
-        let found = rig.store.summarize(None, name.clone(), from, NOW).await.unwrap();
+        let from = NOW - 7 * DAY;
+        let found = rig.summaries(Subjects::Containers, "pids", from).await;
         assert_eq!(found.iter().map(|(s, _)| s.clone()).collect::<Vec<_>>(), [subject(2, 1)]);
         rig.write(vec![tick(1, NOW, &[(1, "pids", 9.0)])]).await;
         rig.age().await;
         rig.compact(usize::MAX).await;
         assert_eq!((rig.rows("metric_hosts").await, rig.rows("metric_series").await), (2, 2));
-        let found = rig.store.summarize(Some(host(1)), name, from, NOW).await.unwrap();
+        let found = rig.summaries(Subjects::ContainersOf(host(1)), "pids", from).await;
         assert_eq!(found, [(subject(1, 1), Summary { mean: 9.0, max: 9.0, last: 9.0 })], "it begins anew");
         rig.store.forget(&host(2)).await.unwrap();
         rig.store.forget(&host(1)).await.unwrap();
@@ -218,7 +228,7 @@ fn a_row_that_grows_while_it_is_compacted_is_kept() {
         compacted.unwrap();
         rig.compact(usize::MAX).await;
         for (name, value) in [("load1", 1.0_f64), ("load5", 5.0)] {
-            let found = rig.store.summarize(None, SeriesName::of(name), NOW - 60, NOW).await.unwrap();
+            let found = rig.summaries(Subjects::Hosts, name, NOW - 60).await;
             assert_eq!(found.len(), 1, "{name}");
             assert_eq!(found[0].1.last.to_bits(), value.to_bits());
         }

@@ -9,7 +9,6 @@ use tokio::sync::oneshot;
 use super::identity::Resolved;
 use super::refusals::{Refusal, Refusals};
 use super::{EmbeddedStore, HostTick, Shared, head, head_key, lock};
-use crate::model::Values;
 use crate::store::StoreError;
 use crate::store::error::Fault;
 
@@ -71,7 +70,7 @@ fn flush(conn: &mut Connection, shared: &Shared, bounds: Bounds) {
         while samples < GROUP
             && let Some(next) = pending.pop_front()
         {
-            samples += next.0.iter().map(samples_of).sum::<usize>();
+            samples += next.0.iter().map(|tick| tick.tick.samples()).sum::<usize>();
             group.push(next);
         }
     }
@@ -86,10 +85,6 @@ fn flush(conn: &mut Connection, shared: &Shared, bounds: Bounds) {
             drop(answer.send(store(conn, shared, bounds, ticks.iter())));
         }
     }
-}
-
-fn samples_of(tick: &HostTick) -> usize {
-    tick.tick.host.len() + tick.tick.containers.values().map(Values::len).sum::<usize>()
 }
 
 /// Numbers that were given in a transaction are forgotten unless it comes about.
@@ -138,14 +133,13 @@ fn store_tick(
     HostTick { host, tick }: &HostTick,
     refusals: &mut Refusals,
 ) -> Result<Option<Row>, Fault> {
-    let samples = || tick.host.len() + tick.containers.values().map(Values::len).sum::<usize>();
     if tick.time > bounds.to || tick.time <= bounds.from {
         let why = if tick.time > bounds.to { Refusal::Future } else { Refusal::Old };
-        refusals.add(why, samples());
+        refusals.add(why, tick.samples());
         return Ok(None);
     }
     let Some(Resolved { host, samples }) = lock(&shared.identity).resolve(conn, host, tick, refusals)? else {
-        refusals.add(Refusal::Hosts, samples());
+        refusals.add(Refusal::Hosts, tick.samples());
         return Ok(None);
     };
     if samples.is_empty() {

@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
-use super::{HostTick, MetricStore, RangeQuery, SeriesRange, Statistic, Summary};
-use crate::model::{HostName, MetricSubject, SeriesName};
+use super::{
+    HostTick, MetricStore, RangeQuery, SeriesRange, Statistic, Subjects, Summarized, Summary, SummaryQuery,
+};
 use crate::store::StoreError;
 use server::{Fault, Server};
 
@@ -124,22 +125,23 @@ impl MetricStore for RemoteStore {
         .await
     }
 
-    async fn summarize(
-        &self,
-        host: Option<HostName>,
-        name: SeriesName,
-        from: i64,
-        to: i64,
-    ) -> Result<Vec<(MetricSubject, Summary)>, StoreError> {
+    async fn summarize(&self, query: SummaryQuery) -> Result<Vec<Summarized>, StoreError> {
+        let SummaryQuery { subjects, names, from, to } = query;
         if to <= from {
             return Ok(Vec::new());
         }
         self.run(move |server| {
-            let text = promql::summary(host.as_ref(), &name, to.saturating_sub(from));
-            let time = to.saturating_sub(promql::SHIFT).to_string();
-            let fields = [("query", text), ("time", time), no_cache()];
-            let body = server.ask("query", &fields).map_err(|fault| server.error(fault))?;
-            answer::summaries(&body).map_err(|why| server.unreadable(&why))
+            let mut found = Vec::new();
+            for name in names {
+                let text = promql::summary(&subjects, &name, to.saturating_sub(from));
+                let time = to.saturating_sub(promql::SHIFT).to_string();
+                let fields = [("query", text), ("time", time), no_cache()];
+                let body = server.ask("query", &fields).map_err(|fault| server.error(fault))?;
+                let all = answer::summaries(&body).map_err(|why| server.unreadable(&why))?;
+                let of = |(subject, summary)| Summarized { subject, name: name.clone(), summary };
+                found.extend(all.into_iter().map(of));
+            }
+            Ok(found)
         })
         .await
     }
@@ -151,7 +153,7 @@ fn no_cache() -> (&'static str, String) {
 }
 
 fn samples(tick: &HostTick) -> usize {
-    tick.tick.host.len() + tick.tick.containers.values().map(BTreeMap::len).sum::<usize>()
+    tick.tick.samples()
 }
 
 /// What came of a write that reached the server.
@@ -202,7 +204,7 @@ fn write_all(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::MetricTick;
+    use crate::model::{MetricTick, SeriesName};
 
     fn ticks(count: i64, samples_each: usize) -> Vec<HostTick> {
         let name = |n: usize| SeriesName::part_of("disk_read_bytes_per_second", &n.to_string()).unwrap();

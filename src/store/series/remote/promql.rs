@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::wire::PREFIX;
-use super::{RangeQuery, Statistic};
-use crate::model::{HostName, MetricSubject, SeriesName};
+use super::{RangeQuery, Statistic, Subjects};
+use crate::model::{MetricSubject, SeriesName};
 
 /// The label that says which metric a result is of: most servers drop the name when they aggregate.
 pub(super) const METRIC: &str = "metric";
@@ -52,11 +52,15 @@ pub(super) fn all_of(of: &MetricSubject) -> String {
     format!("{{{}}}", subject(of))
 }
 
-/// What one series was over `seconds`, for all containers and hosts, or those of `host`, with [`FIGURE`] on every result.
-pub(super) fn summary(host: Option<&HostName>, name: &SeriesName, seconds: i64) -> String {
-    let host = host.map(|host| format!("host={},", quoted(host.as_str()))).unwrap_or_default();
+/// What one series of every subject was over `seconds`, with [`FIGURE`] on every result.
+pub(super) fn summary(subjects: &Subjects, name: &SeriesName, seconds: i64) -> String {
+    let of = match subjects {
+        Subjects::Hosts => "container=\"\"".to_owned(),
+        Subjects::Containers => "container!=\"\"".to_owned(),
+        Subjects::ContainersOf(host) => format!("host={},container!=\"\"", quoted(host.as_str())),
+    };
     let selector =
-        format!("{PREFIX}{}{{{host}part={}}}", name.metric(), quoted(name.part().unwrap_or_default()));
+        format!("{PREFIX}{}{{{of},part={}}}", name.metric(), quoted(name.part().unwrap_or_default()));
     let window = window(seconds);
     let figure = |word: &str, function: &str| {
         format!("label_replace({function}({selector}{window}),\"{FIGURE}\",\"{word}\",\"\",\"\")")
@@ -122,14 +126,17 @@ mod tests {
     #[test]
     fn a_summary_is_of_the_series_without_part_unless_one_is_named() {
         let name = "cpu_percent".parse().unwrap();
-        let all = summary(None, &name, 600);
+        let all = summary(&Subjects::Hosts, &name, 600);
         assert!(
             all.starts_with(
-                r#"label_replace(avg_over_time(dockhealth_cpu_percent{part=""}[599999ms] offset -3600s),"figure","mean","","") or "#
+                r#"label_replace(avg_over_time(dockhealth_cpu_percent{container="",part=""}[599999ms] offset -3600s),"figure","mean","","") or "#
             ),
             "{all}"
         );
-        let one = summary(Some(&"h".parse().unwrap()), &"disk_read_bytes_per_second/sda".parse().unwrap(), 1);
-        assert!(one.contains(r#"{host="h",part="sda"}[999ms]"#), "{one}");
+        let part = "disk_read_bytes_per_second/sda".parse().unwrap();
+        let all = summary(&Subjects::Containers, &part, 1);
+        assert!(all.contains(r#"{container!="",part="sda"}[999ms]"#), "{all}");
+        let one = summary(&Subjects::ContainersOf("h".parse().unwrap()), &part, 1);
+        assert!(one.contains(r#"{host="h",container!="",part="sda"}[999ms]"#), "{one}");
     }
 }

@@ -178,7 +178,7 @@ mod tests {
 
     fn values() -> impl Strategy<Value = Values> {
         let name = "[a-z_]{1,9}(/[^\\p{Cc}]{1,9})?".prop_map(|name| name.parse().unwrap());
-        proptest::collection::btree_map(name, any::<f64>(), 0..4)
+        proptest::collection::vec((name, any::<f64>()), 0..4).prop_map(|all| all.into_iter().collect())
     }
 
     fn tick() -> impl Strategy<Value = HostTick> {

@@ -171,21 +171,32 @@ async fn check(rig: &Rig, model: &Model) {
 }
 
 async fn check_summaries(rig: &Rig, model: &Model, now: i64) {
-    for (from, to) in [(now - 600, now), (now - 20 * HOUR, now - 300)] {
-        let name = SeriesName::of("cpu_percent");
-        let found = rig.store.summarize(None, name.clone(), from, to).await.unwrap();
+    let spans = [(now - 600, now), (now - 20 * HOUR, now - 300)];
+    let asked = [
+        (Subjects::Hosts, [1, 2].map(|n| subject(n, 0)).to_vec()),
+        (Subjects::Containers, [(1, 1), (1, 2), (2, 1), (2, 2)].map(|(h, c)| subject(h, c)).to_vec()),
+        (Subjects::ContainersOf(host(2)), [1, 2].map(|n| subject(2, n)).to_vec()),
+    ];
+    for ((from, to), (subjects, whose)) in
+        spans.into_iter().flat_map(|span| asked.clone().map(|asked| (span, asked)))
+    {
+        let names = ["cpu_percent", "pids"].map(SeriesName::of);
+        let query = SummaryQuery { subjects, names: names.to_vec(), from, to };
+        let found = rig.store.summarize(query).await.unwrap();
         let mut expected = Vec::new();
-        for ((subject, of), samples) in model {
+        for ((subject, name), samples) in model {
             let all: Vec<f64> = samples.range(from + 1..=to).map(|(_, v)| *v).collect();
-            if *of == name && !all.is_empty() {
+            if names.contains(name) && whose.contains(subject) && !all.is_empty() {
                 let mean = all.iter().sum::<f64>() / all.len() as f64;
                 let max = all.iter().copied().fold(f64::MIN, f64::max);
-                expected.push((subject.clone(), Summary { mean, max, last: *all.last().unwrap() }));
+                let summary = Summary { mean, max, last: *all.last().unwrap() };
+                expected.push(Summarized { subject: subject.clone(), name: name.clone(), summary });
             }
         }
         assert_eq!(found.len(), expected.len());
-        for ((a, found), (b, expected)) in found.iter().zip(&expected) {
-            assert_eq!(a, b);
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_eq!((&found.subject, &found.name), (&expected.subject, &expected.name));
+            let (found, expected) = (found.summary, expected.summary);
             assert!(
                 same(found.mean, expected.mean) && same(found.max, expected.max),
                 "{found:?} {expected:?}"

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::model::{ContainerName, clean};
+use super::{ContainerName, clean};
 
 /// Why a text is no pattern of names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +18,11 @@ pub struct PatternError(String);
 pub struct NamePattern(String);
 
 impl NamePattern {
+    /// Whether it has no wildcards, and so matches one name only.
+    pub fn is_plain(&self) -> bool {
+        !self.0.contains(['*', '?'])
+    }
+
     /// Whether all of `name` matches. Takes time in the product of both lengths at most.
     pub fn matches(&self, name: &ContainerName) -> bool {
         matches(self.0.as_bytes(), name.as_str().as_bytes())
