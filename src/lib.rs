@@ -14,6 +14,7 @@ mod exposition;
 pub mod metrics;
 pub mod model;
 pub mod monitor;
+pub mod notify;
 mod outbound;
 pub mod simulate;
 pub mod store;

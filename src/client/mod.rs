@@ -11,4 +11,7 @@ pub use api::{Answer, Api, ApiError, ApiOptions, Method};
 pub use local::{AgentSocket, LocalError};
 pub use measured::{LeftOutView, PlaceView, PlacementView, SeriesView, TopRowView, TopView};
 pub use sse::{SseEvent, SseReader};
-pub use view::{AgentView, ContainerView, DetailsView, EngineView, FreezeView, HostView, TokenView};
+pub use view::{
+    AgentView, ContainerView, DeliveryView, DetailsView, EngineView, FreezeView, HostView, NotificationView,
+    NotificationsView, ReceiverView, TokenView,
+};

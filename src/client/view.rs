@@ -134,3 +134,53 @@ pub struct TokenView {
     /// When it was made.
     pub created: Timestamp,
 }
+
+/// Who is told of incidents, and what was told.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct NotificationsView {
+    /// The receivers.
+    pub receivers: Vec<ReceiverView>,
+    /// The last notifications, the newest first.
+    pub notifications: Vec<NotificationView>,
+}
+
+/// One receiver of notifications.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct ReceiverView {
+    /// Template and server.
+    pub receiver: String,
+    /// How many notifications wait for it.
+    pub waiting: u64,
+    /// Since when attempts fail; `None` while none does.
+    pub failing_since: Option<Timestamp>,
+    /// What the last failure was.
+    pub detail: Option<String>,
+}
+
+/// One notification.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct NotificationView {
+    /// `problem`, `recovery` or `test`.
+    pub kind: String,
+    /// When it was made.
+    pub time: Timestamp,
+    /// What it says, in one line.
+    pub title: String,
+    /// What became of it at each receiver.
+    pub deliveries: Vec<DeliveryView>,
+}
+
+/// A notification on its way to one receiver.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct DeliveryView {
+    /// The receiver.
+    pub receiver: String,
+    /// `waiting`, `delivered` or `failed`.
+    pub state: String,
+    /// How often it was tried.
+    pub attempts: u64,
+    /// The HTTP status of the last answer.
+    pub status: Option<u16>,
+    /// What the last attempt came to.
+    pub detail: String,
+}

@@ -1,5 +1,7 @@
 //! What the long-running programs are told, typed and checked: plain values, ready to be wired.
 
+pub(super) mod notify;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -8,6 +10,7 @@ use std::time::Duration;
 use super::settings::parse::{self, millis};
 use super::settings::{Resolver, table as t};
 use crate::bus::{NatsOptions, Role};
+use crate::controller::NotifySettings;
 use crate::docker::{AnonymousVolumes, EngineAddress};
 use crate::model::{HostName, OnStop, Rate, Threshold, clean, parse_span};
 use crate::monitor::decide::{Detector, ErrorRates, Policy, RestartMode};
@@ -116,7 +119,7 @@ pub struct AgentConfig {
 }
 
 /// The controller.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct ControllerConfig {
     /// Where its state is kept.
     pub data_dir: PathBuf,
@@ -136,6 +139,8 @@ pub struct ControllerConfig {
     pub remote_store: Option<RemoteOptions>,
     /// How long metrics are kept in `controller.db`.
     pub retention: Duration,
+    /// Who is told of incidents.
+    pub notify: NotifySettings,
 }
 
 /// Bounds of `--outbox-max`, bytes.
@@ -335,7 +340,7 @@ fn remote_store(r: &mut Resolver) -> Option<RemoteOptions> {
     Some(RemoteOptions { url, write_url, credentials, ca_pem })
 }
 
-/// Reads the settings of [`t::COMMON`], [`t::DOOR`] and [`t::STORE`].
+/// Reads the settings of [`t::COMMON`], [`t::DOOR`], [`t::STORE`] and [`t::NOTIFY`].
 pub fn controller(r: &mut Resolver) -> ControllerConfig {
     let config = ControllerConfig {
         data_dir: data_dir(r),
@@ -347,6 +352,7 @@ pub fn controller(r: &mut Resolver) -> ControllerConfig {
         insecure_http: r.switch(&t::INSECURE_HTTP),
         remote_store: remote_store(r),
         retention: r.get(&t::RETENTION, parse::span(millis(DAY_MS, 366 * DAY_MS))),
+        notify: notify::notify(r),
     };
     let has_tls = r.is_given(&t::TLS_CERT) || r.is_given(&t::TLS_KEY);
     if !config.listen.ip().is_loopback() && !has_tls && !config.insecure_http {

@@ -36,7 +36,7 @@ pub fn command() -> clap::Command {
     let about = "Serve the REST interface and tell the agents what is wanted";
     with_settings(
         clap::Command::new("controller").about(about),
-        &[t::COMMON, t::NATS, t::DOOR, t::INSECURE, t::STORE, t::LOG],
+        &[t::COMMON, t::NATS, t::DOOR, t::INSECURE, t::STORE, t::NOTIFY, t::LOG],
     )
 }
 
@@ -101,6 +101,7 @@ pub(super) async fn start(
         tls: config.tls.map(|files| TlsFiles { cert: files.cert, key: files.key }),
         insecure_http: if config.insecure_http { InsecureHttp::Allowed } else { InsecureHttp::Refused },
         outboxes,
+        notify: config.notify,
         data_dir: config.data_dir,
     };
     let scheme = if config.tls.is_some() { "https" } else { "http" };

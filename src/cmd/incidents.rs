@@ -40,13 +40,12 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     for incident in incidents {
         let container = incident.container.map(|container| format!("container {container}"));
         let network = incident.network.map(|network| format!("network {network}"));
-        let kind =
-            || serde_json::to_value(incident.kind).ok().and_then(|kind| Some(kind.as_str()?.to_owned()));
+        let kind = incident.kind.as_str();
         table.row([
             time(incident.opened_at),
             incident.closed_at.map_or_else(|| "open".into(), time),
             incident.host.to_string(),
-            container.or(network).or_else(kind).unwrap_or_default(),
+            container.or(network).unwrap_or_else(|| kind.to_owned()),
             incident.events.to_string(),
             incident.reason,
         ]);

@@ -20,6 +20,7 @@ mod incidents;
 pub mod logging;
 mod maintenance;
 mod metrics;
+mod notify;
 mod options;
 mod output;
 mod ping;
@@ -72,6 +73,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: placement::command, run: placement::run },
     Subcommand { command: events::command, run: events::run },
     Subcommand { command: incidents::command, run: incidents::run },
+    Subcommand { command: notify::command, run: notify::run },
     Subcommand { command: token::command, run: token::run },
     Subcommand { command: ping::command, run: ping::run },
     Subcommand { command: cpu_collect::command, run: cpu_collect::run },

@@ -34,7 +34,18 @@ pub fn command() -> clap::Command {
     let about = "Run controller and agent in one process, for a single host";
     with_settings(
         clap::Command::new("up").about(about),
-        &[t::COMMON, t::MACHINE, t::DOOR, t::INSECURE, t::STORE, t::HOST, t::CHECKS, t::HEALING, t::LOG],
+        &[
+            t::COMMON,
+            t::MACHINE,
+            t::DOOR,
+            t::INSECURE,
+            t::STORE,
+            t::NOTIFY,
+            t::HOST,
+            t::CHECKS,
+            t::HEALING,
+            t::LOG,
+        ],
     )
 }
 

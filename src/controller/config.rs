@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::http::TlsFiles;
+use super::notifier::NotifySettings;
 use crate::model::{HostName, Threshold};
 
 /// Whether plain HTTP may be spoken beyond this machine.
@@ -67,12 +68,15 @@ pub struct ControllerConfig {
     pub insecure_http: InsecureHttp,
     /// Who takes the metrics of the agents' outboxes in.
     pub outboxes: Outboxes,
+    /// Who is told of incidents.
+    pub notify: NotifySettings,
     /// Where the first token is written.
     pub data_dir: PathBuf,
 }
 
 impl ControllerConfig {
-    /// The defaults: agents elsewhere, threshold 50 %, not stored, lists wait 4 s, plain HTTP on this machine only.
+    /// The defaults: agents elsewhere, threshold 50 %, not stored, lists wait 4 s, plain HTTP on this machine only,
+    /// nobody told.
     pub fn new(name: HostName, data_dir: PathBuf) -> Self {
         Self {
             name,
@@ -84,6 +88,7 @@ impl ControllerConfig {
             tls: None,
             insecure_http: InsecureHttp::Refused,
             outboxes: Outboxes::Own,
+            notify: NotifySettings::default(),
             data_dir,
         }
     }

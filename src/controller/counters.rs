@@ -54,6 +54,12 @@ counters! {
     RequestsRefused = "dockhealth_http_requests_refused_total", "HTTP requests answered with a problem.";
     AcceptErrors = "dockhealth_http_accept_errors_total", "Connections that could not be accepted.";
     TlsErrors = "dockhealth_http_tls_errors_total", "TLS handshakes that failed.";
+    NotificationsMade = "dockhealth_notifications_total", "Notifications of incidents made, each once whatever the receivers.";
+    NotificationsDelivered = "dockhealth_notifications_delivered_total", "Notifications that a receiver took.";
+    NotificationAttemptsFailed = "dockhealth_notification_attempts_failed_total",
+        "Attempts to deliver a notification that failed; most are made again.";
+    NotificationsFailed = "dockhealth_notifications_failed_total",
+        "Notifications given up: refused by the receiver, not taken for 24 h, or too many waited.";
     StreamsLagged = "dockhealth_http_streams_lagged_total", "Times that a slow stream client missed updates.";
 }
 

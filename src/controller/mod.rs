@@ -12,6 +12,7 @@ mod history;
 mod http;
 mod ingest;
 mod listen;
+mod notifier;
 mod placement;
 mod ticks;
 mod writes;
@@ -33,6 +34,7 @@ use desired::DesiredParts;
 use fleet::{FleetParts, HostSnapshot};
 use history::History;
 use ingest::IngestParts;
+use notifier::NotifierParts;
 use ticks::Ticks;
 use writes::Writes;
 
@@ -40,11 +42,12 @@ pub use config::{Agents, ControllerConfig, FirstThreshold, InsecureHttp, Insecur
 pub(crate) use counters::Counters;
 pub use fleet::Presence;
 pub use http::{
-    Accepted, Agent, Container, ContainerDetails, DesiredNotice, FreezeEntry, Host, HostContainers,
-    MaintenanceRequest, Monitoring, NewToken, Problem, Readiness, TlsError, TlsFiles, TlsReload, Token,
-    TokenRequest, mint_token,
+    Accepted, Agent, Container, ContainerDetails, DeliveryView, DesiredNotice, FreezeEntry, Host,
+    HostContainers, MaintenanceRequest, Monitoring, NewToken, Notification, NotificationList, Problem,
+    Readiness, Receiver, TlsError, TlsFiles, TlsReload, Token, TokenRequest, mint_token,
 };
 pub(crate) use http::{Arrival, Gate, Query, check_door, serve};
+pub use notifier::NotifySettings;
 
 /// How many updates the slowest follower of the stream may be behind before it misses some.
 const UPDATES: usize = 1024;
@@ -78,6 +81,9 @@ pub enum StartError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The authorities of the notifications' receivers are bad.
+    #[error("--notify-ca-file: {0}")]
+    Notify(String),
     /// The file system refused.
     #[error("{what}: {source}")]
     Io {
@@ -118,7 +124,7 @@ impl Controller {
         let (clock, counters) = (Clock::start(), Arc::new(Counters::default()));
         let (updates, ticks) = (broadcast::Sender::new(UPDATES), Ticks::default());
         let own_agent = (config.agents == Agents::Within).then(|| config.name.clone());
-        let history = History::new(db.clone(), counters.clone(), config.name);
+        let history = History::new(db.clone(), counters.clone(), config.name.clone());
         let parts = FleetParts {
             bus: bus.clone(),
             db: db.clone(),
@@ -143,6 +149,18 @@ impl Controller {
             first_threshold: config.first_threshold,
         };
         let (desired, desired_task) = desired::desired(parts, shutdown.clone());
+        let parts = NotifierParts {
+            db: db.clone(),
+            history: history.clone(),
+            fleet: fleet.clone(),
+            desired: desired.clone(),
+            counters: counters.clone(),
+            clock,
+            settings: config.notify,
+            home: config.name,
+        };
+        let (notifications, notifier) =
+            notifier::notifier(parts, shutdown.clone()).map_err(StartError::Notify)?;
         let metric_writes = Writes::new("the store of metrics", counters.clone());
         let parts = IngestParts {
             bus: bus.clone(),
@@ -166,6 +184,7 @@ impl Controller {
             history,
             metrics,
             metric_writes,
+            notifications,
             ticks,
             counters,
             updates,
@@ -181,6 +200,7 @@ impl Controller {
         tasks.spawn(fleet_task);
         tasks.spawn(desired_task);
         tasks.spawn(ingest);
+        tasks.spawn(notifier);
         tasks.spawn(upkeep);
         tasks.spawn(prune(db, shutdown));
         tasks.spawn(http::serve(gate, api.counters.clone(), http::api_filter(api)));

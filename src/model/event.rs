@@ -119,6 +119,10 @@ event_kinds! {
     ClockSkewed = "clock_skewed",
     /// They agree again.
     ClockAgrees = "clock_agrees",
+    /// Notifications do not reach a receiver; told once until they do again.
+    NotifyFailing = "notify_failing",
+    /// They do again.
+    NotifyWorks = "notify_works",
 }
 
 impl std::fmt::Display for EventKind {

@@ -7,6 +7,9 @@ use super::{ContainerName, Event, EventId, EventKind, HostName, Timestamp};
 /// An incident's id: that of the event which opened it.
 pub type IncidentId = EventId;
 
+/// A notification's id: a UUID version 7.
+pub type NoticeId = uuid::Uuid;
+
 /// What an incident is about. At most one of a kind is open for one host and subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -99,6 +102,56 @@ pub struct Incident {
     pub events: u64,
     /// The newest event's reason.
     pub reason: String,
+    /// What was done about it last, e.g. `container_restarted`; null when nothing was.
+    #[serde(default)]
+    pub healed_by: Option<EventKind>,
+    /// What ended it, e.g. `container_recovered`; null while open.
+    #[serde(default)]
+    pub ended_by: Option<EventKind>,
+    /// The drill it is part of; such incidents are told to nobody.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = Uuid)]
+    pub drill_id: Option<EventId>,
+    /// The notification that told of it; null when none did.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = Uuid)]
+    pub notification: Option<NoticeId>,
+}
+
+/// An incident with what decides whether a person is told of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrackedIncident {
+    /// The incident.
+    pub incident: Incident,
+    /// When the controller heard of it, by its own clock.
+    pub seen: Timestamp,
+    /// Whether it is about packet loss.
+    pub lossy: bool,
+    /// Whether its container was quarantined.
+    pub quarantined: bool,
+    /// Whether an action on its container failed.
+    pub action_failed: bool,
+}
+
+impl TrackedIncident {
+    /// Whether it is not over.
+    pub fn is_open(&self) -> bool {
+        self.incident.closed_at.is_none()
+    }
+}
+
+impl IncidentKind {
+    /// The word in API, CLI and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Network => "network",
+            Self::Engine => "engine",
+            Self::Host => "host",
+            Self::Identity => "identity",
+            Self::Clock => "clock",
+        }
+    }
 }
 
 impl Incident {

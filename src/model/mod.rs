@@ -12,6 +12,7 @@ mod identity;
 mod incident;
 mod loss;
 mod metric;
+mod notice;
 mod pattern;
 mod process;
 mod size;
@@ -33,11 +34,12 @@ pub use id::{
     ContainerId, ContainerKey, ContainerName, EngineId, HostName, IdError, InstanceId, OperationId,
 };
 pub use identity::{HostIdentity, InterfaceIdentity};
-pub use incident::{Incident, IncidentId, IncidentKind, IncidentMark};
+pub use incident::{Incident, IncidentId, IncidentKind, IncidentMark, NoticeId, TrackedIncident};
 pub use loss::{LossPercent, PercentError, Threshold};
 pub use metric::{
     METRICS, Metric, MetricKind, MetricScope, MetricSubject, MetricTick, SeriesName, SeriesNameError, metric,
 };
+pub use notice::NoticeKind;
 pub use pattern::{NamePattern, PatternError};
 pub use process::{ProcessList, ProcessUse};
 pub use size::{SizeError, format_size, parse_size};

@@ -27,8 +27,8 @@ pub use agent::{
     OutboxSlice, PushOutcome, TickRow, TicksKept,
 };
 pub use controller::{
-    ControllerDb, EventOrder, EventQuery, HostRow, IncidentQuery, Ingested, MAX_HOSTS, MAX_LIMIT, MAX_TOKENS,
-    Retention, TokenRow,
+    Attempt, ControllerDb, Delivery, DeliveryState, Due, EventOrder, EventQuery, HostRow, IncidentQuery,
+    Ingested, MAX_HOSTS, MAX_LIMIT, MAX_TOKENS, NoticeRow, Retention, TargetRow, TokenRow, Told,
 };
 pub use error::StoreError;
 pub use series::{

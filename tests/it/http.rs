@@ -7,6 +7,7 @@ mod client;
 mod door;
 mod history;
 mod measured;
+mod notify;
 mod prometheus;
 mod proxy;
 mod views;

@@ -129,6 +129,7 @@ fn look(places: &Places) -> Result<Vec<Finding>, Failure> {
     findings.extend([
         network::port(places.listen, &places.reach),
         network::controller(&places.reach),
+        network::notifications(&places.reach),
         machine::data_dir(&places.data_dir),
         machine::cgroups(std::path::Path::new("/sys/fs/cgroup")),
         machine::capabilities(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()),

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Finding, NatsConfig, Reach, State};
 use crate::bus::{Bus, BusStatus, NatsBus, Role};
-use crate::client::{Api, ApiError, ApiOptions, HostView};
+use crate::client::{Api, ApiError, ApiOptions, HostView, NotificationsView};
 use crate::model::HostName;
 use crate::monitor::ping::{IcmpPinger, Pinger, ProbePlan, SocketMode};
 
@@ -130,6 +130,40 @@ pub(super) fn controller(reach: &Reach) -> Finding {
                 "start one with `dockhealth up` or `dockhealth controller`, or name it with --server";
             Finding::not("controller", State::Limited, why, remedy)
         }
+    }
+}
+
+/// Whether the controller's notifications arrive.
+pub(super) fn notifications(reach: &Reach) -> Finding {
+    let remedy = "name a receiver with --notify-url or --notify-url-file, then run `dockhealth notify test`";
+    let told: Result<NotificationsView, String> = match reach.api() {
+        Ok(api) => api.get("/notifications?limit=1").map_err(|error| error.to_string()),
+        Err(failure) => Err(failure.to_string()),
+    };
+    let receivers = match told {
+        Ok(told) => told.receivers,
+        Err(_) => {
+            let detail = "the controller does not say";
+            return Finding::not(
+                "notifications",
+                State::Skipped,
+                detail,
+                "see what is said of the controller",
+            );
+        }
+    };
+    let failing: Vec<String> = receivers
+        .iter()
+        .filter_map(|one| Some(format!("{} ({} wait) {}", one.receiver, one.waiting, one.detail.as_ref()?)))
+        .collect();
+    match (receivers.len(), failing.is_empty()) {
+        (0, _) => Finding::not("notifications", State::Skipped, "nobody is told of incidents", remedy),
+        (_, false) => {
+            let remedy = "look at the receiver and its URL, then run `dockhealth notify test`";
+            Finding::not("notifications", State::Limited, failing.join("; "), remedy)
+        }
+        (1, true) => Finding::works("notifications", format!("{} is told", receivers[0].receiver)),
+        (several, true) => Finding::works("notifications", format!("{several} receivers are told")),
     }
 }
 

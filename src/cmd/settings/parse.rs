@@ -214,6 +214,19 @@ pub fn metric_store(text: &str) -> Result<Option<http::Uri>, String> {
     if text.trim() == "embedded" { Ok(None) } else { metrics_server(text).map(Some) }
 }
 
+/// Where people reach the controller: `https://host` with or without a path, without secrets and query.
+pub fn public_url(text: &str) -> Result<String, String> {
+    let wrong = || format!("{} is no URL: give for example https://dockhealth.example.org", quoted(text));
+    let uri: http::Uri = text.trim().parse().map_err(|_| wrong())?;
+    let authority = uri.authority().ok_or_else(wrong)?;
+    match uri.scheme_str() {
+        Some("http" | "https") if uri.query().is_none() && !authority.as_str().contains('@') => {
+            Ok(uri.to_string())
+        }
+        _ => Err(wrong()),
+    }
+}
+
 /// A name the server is reached by: a host name or address, without port.
 pub fn allowed_host(text: &str) -> Result<String, String> {
     let name = text.trim();

@@ -121,6 +121,23 @@ table! {
         RETENTION "retention" Setting::value("SPAN").or("7d"),
             "How long the embedded store keeps metrics; by the minute once they are older than a day";
     }
+    /// Who is told of incidents.
+    NOTIFY "Notifications" {
+        NOTIFY_URL "notify-url" Setting::list("[TEMPLATE+]URL"),
+            "Where incidents are told by HTTP POST; a URL that is itself a secret belongs in --notify-url-file";
+        NOTIFY_URL_FILE "notify-url-file" Setting::list("FILE"), "File that holds such URLs, one a line";
+        NOTIFY_TEMPLATE "notify-template" Setting::value("json|slack|discord|ntfy"),
+            "What is spoken at URLs that say none before a + [default: what the server is known for, else json]";
+        NOTIFY_ON "notify-on" Setting::list("WORD").or("host,engine,network,identity,quarantined,action_failed,unhealed"),
+            "What is told; besides these, clock, and failing: containers however soon they are healed";
+        NOTIFY_WAIT "notify-wait" Setting::value("SPAN").or("10s"),
+            "How long what belongs together is collected into one message; what is over by then is not told";
+        NOTIFY_UNHEALED "notify-unhealed" Setting::value("SPAN").or("5m"),
+            "For how long a container fails before that alone is told";
+        NOTIFY_CA_FILE "notify-ca-file" Setting::value("FILE"),
+            "PEM file of the authorities to trust there instead of the public ones";
+        PUBLIC_URL "public-url" Setting::value("URL"), "Where people reach this controller, for links in messages";
+    }
     /// The log.
     LOG "Log" {
         LOG_FILE "log-file" Setting::value("FILE"), "Log into this file too, rotated by size";

@@ -7,6 +7,7 @@ pub(crate) mod dto;
 mod events;
 mod exposition;
 mod hosts;
+mod notifications;
 mod openapi;
 mod placement;
 mod problem;
@@ -39,6 +40,7 @@ use super::counters::Counters;
 use super::desired::{ChangeError, Desired};
 use super::fleet::{Fleet, HostSnapshot};
 use super::history::History;
+use super::notifier::Notifications;
 use super::ticks::Ticks;
 use super::writes::Writes;
 use crate::bus::{AgentCommand, AgentReply, Bus, BusError, BusStatus, CommandError, Subject, decode, encode};
@@ -49,8 +51,9 @@ pub(crate) use auth::first_token;
 pub use auth::mint_token;
 pub(crate) use door::check as check_door;
 pub use dto::{
-    Accepted, Agent, Container, ContainerDetails, DesiredNotice, FreezeEntry, Host, HostContainers,
-    MaintenanceRequest, Monitoring, NewToken, Readiness, Token, TokenRequest,
+    Accepted, Agent, Container, ContainerDetails, DeliveryView, DesiredNotice, FreezeEntry, Host,
+    HostContainers, MaintenanceRequest, Monitoring, NewToken, Notification, NotificationList, Readiness,
+    Receiver, Token, TokenRequest,
 };
 pub use problem::Problem;
 pub(crate) use request::{Arrival, Query};
@@ -77,6 +80,7 @@ pub(crate) struct Api {
     pub(crate) metrics: Arc<dyn MetricStore>,
     /// How writing metrics goes.
     pub(crate) metric_writes: Writes,
+    pub(crate) notifications: Notifications,
     pub(crate) ticks: Ticks,
     pub(crate) counters: Arc<Counters>,
     pub(crate) updates: broadcast::Sender<Update>,

@@ -7,8 +7,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, Ref, ResponseBuilder};
 
 use super::{
-    containers, dto, events, hosts, placement, processes, report, series, settings, stream, system, tokens,
-    top,
+    containers, dto, events, hosts, notifications, placement, processes, report, series, settings, stream,
+    system, tokens, top,
 };
 
 #[derive(OpenApi)]
@@ -25,11 +25,11 @@ use super::{
         settings::threshold, settings::set_threshold, settings::freezes, settings::freeze, settings::unfreeze,
         hosts::list, hosts::show, hosts::forget,
         series::of_container, series::of_host, report::report, top::top, placement::placement,
-        events::events, events::incidents, stream::stream,
+        events::events, events::incidents, notifications::list, notifications::test, stream::stream,
         tokens::list, tokens::create, tokens::revoke,
         system::healthz, system::readyz, system::metrics,
     ),
-    components(schemas(dto::HostContainers, dto::DesiredNotice, stream::HostMetrics)),
+    components(schemas(crate::notify::Notice, dto::HostContainers, dto::DesiredNotice, stream::HostMetrics)),
     modifiers(&Token, &AnyProblem),
 )]
 struct Document;

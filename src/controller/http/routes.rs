@@ -13,8 +13,8 @@ use super::auth::{Access, Origin, Shown, admit, shown};
 use super::problem::{Problem, quoted};
 use super::request::{Arrival, Query, Request, percent_decode, read_body};
 use super::{
-    Answer, Api, containers, door, events, hosts, placement, processes, report, series, settings, stream,
-    system, tokens, top,
+    Answer, Api, containers, door, events, hosts, notifications, placement, processes, report, series,
+    settings, stream, system, tokens, top,
 };
 use crate::controller::counters::Counter;
 use crate::model::{Scope, clean};
@@ -87,6 +87,8 @@ routes! {
 
     GET "/api/v1/events" READ ["after", "before", "kind", "host", "container", "limit"] => events::events;
     GET "/api/v1/incidents" READ ["open", "host", "limit"] => events::incidents;
+    GET "/api/v1/notifications" READ ["limit"] => notifications::list;
+    POST "/api/v1/notifications/test" WRITE [] => notifications::test;
     GET "/api/v1/stream" READ ["topics"] => stream::stream;
 
     GET "/api/v1/tokens" WRITE [] => tokens::list;

@@ -125,6 +125,7 @@ async fn readiness(api: &Api) -> Readiness {
         desired: desired.into(),
         store: store.err().unwrap_or_else(|| "writable".into()),
         metrics: metrics.unwrap_or_else(|| "writable".into()),
+        notifications: api.notifications.summary(),
     }
 }
 

@@ -54,14 +54,15 @@ fn statement(query: &IncidentQuery) -> (String, Vec<Value>) {
         values.push(host.to_string().into());
         " AND host = ?2"
     });
-    let sql = format!(
-        "SELECT id, kind, host, container, network, opened_at, closed_at, events, reason
-         FROM incidents WHERE true{open}{host} ORDER BY n DESC LIMIT ?1"
-    );
+    let sql = format!("SELECT {COLUMNS} FROM incidents WHERE true{open}{host} ORDER BY n DESC LIMIT ?1");
     (sql, values)
 }
 
-fn incident(row: &Row<'_>) -> Result<Incident> {
+/// What [`incident`] reads.
+pub(super) const COLUMNS: &str = "id, kind, host, container, network, opened_at, closed_at, events, reason, \
+                                  healed_by, ended_by, drill, notice";
+
+pub(super) fn incident(row: &Row<'_>) -> Result<Incident> {
     Ok(Incident {
         id: rows::name(row, 0)?,
         kind: rows::from_json(row, 1)?,
@@ -72,11 +73,16 @@ fn incident(row: &Row<'_>) -> Result<Incident> {
         closed_at: rows::time_or_none(row, 6)?,
         events: rows::count(row, 7)?,
         reason: row.get(8)?,
+        healed_by: rows::from_json_or_none(row, 9)?,
+        ended_by: rows::from_json_or_none(row, 10)?,
+        drill_id: rows::name_or_none(row, 11)?,
+        notification: rows::name_or_none(row, 12)?,
     })
 }
 
-/// Makes incidents what they are after `event`. A host that is forgotten takes all its open incidents with it.
-pub(super) fn project(conn: &Connection, event: &Event) -> Result<()> {
+/// Makes incidents what they are after `event`, which came at `seen` by the controller's clock. A host that is forgotten
+/// takes all its open incidents with it.
+pub(super) fn project(conn: &Connection, event: &Event, seen: Timestamp) -> Result<()> {
     if event.kind == EventKind::HostForgotten {
         return close_all(conn, event);
     }
@@ -86,7 +92,7 @@ pub(super) fn project(conn: &Connection, event: &Event) -> Result<()> {
             if add(conn, kind, event)? {
                 Ok(())
             } else {
-                open(conn, kind, event)
+                open(conn, kind, event, seen)
             }
         }
         Some(IncidentMark::Adds(kind)) => add(conn, kind, event).map(drop),
@@ -101,26 +107,37 @@ pub(super) fn project(conn: &Connection, event: &Event) -> Result<()> {
 fn add(conn: &Connection, kind: IncidentKind, event: &Event) -> Result<bool> {
     let changed = conn
         .prepare_cached(
-            "UPDATE incidents SET events = events + 1, reason = ?4
+            "UPDATE incidents SET events = events + 1, reason = ?4, healed_by = coalesce(?5, healed_by),
+             quarantined = max(quarantined, ?6), action_failed = max(action_failed, ?7)
              WHERE host = ?1 AND kind = ?2 AND subject = ?3 AND closed_at IS NULL",
         )?
         .execute(params![
             event.host.as_str(),
             rows::json(&kind),
             Incident::subject_of(event),
-            event.reason
+            event.reason,
+            healing(event.kind),
+            event.kind == EventKind::Quarantined,
+            event.kind == EventKind::ActionFailed,
         ])?;
     Ok(changed > 0)
 }
 
-fn open(conn: &Connection, kind: IncidentKind, event: &Event) -> Result<()> {
+/// The kind of an event that tells of healing, as it is stored.
+fn healing(kind: EventKind) -> Option<String> {
+    use EventKind as E;
+    matches!(kind, E::ContainerStarted | E::ContainerRestarted | E::ContainerRecreated)
+        .then(|| rows::json(&kind))
+}
+
+fn open(conn: &Connection, kind: IncidentKind, event: &Event, seen: Timestamp) -> Result<()> {
     let container = event.container.as_ref().filter(|_| kind == IncidentKind::Container);
     let network = event.data.get("network").and_then(|n| n.as_str());
     // An id that is taken already is an agent's mistake or malice: no second incident comes of it.
     conn.prepare_cached(
         "INSERT OR IGNORE INTO incidents
-         (id, kind, host, subject, container, network, opened_at, events, reason)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8)",
+         (id, kind, host, subject, container, network, opened_at, events, reason, seen, lossy, quarantined, drill)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, ?9, ?10, ?11, ?12)",
     )?
     .execute(params![
         event.id.to_string(),
@@ -131,6 +148,10 @@ fn open(conn: &Connection, kind: IncidentKind, event: &Event) -> Result<()> {
         network.filter(|_| kind == IncidentKind::Network),
         event.time.millis(),
         event.reason,
+        seen.millis(),
+        event.data.get("ailment").and_then(|ailment| ailment.as_str()) == Some("loss"),
+        event.kind == EventKind::Quarantined,
+        event.drill_id.map(|drill| drill.to_string()),
     ])?;
     conn.prepare_cached("DELETE FROM incidents WHERE n <= (SELECT max(n) FROM incidents) - ?1")?
         .execute([KEPT])?;
@@ -139,24 +160,30 @@ fn open(conn: &Connection, kind: IncidentKind, event: &Event) -> Result<()> {
 
 fn close(conn: &Connection, kind: IncidentKind, event: &Event) -> Result<()> {
     conn.prepare_cached(
-        "UPDATE incidents SET closed_at = max(opened_at, ?4)
+        "UPDATE incidents SET closed_at = max(opened_at, ?4), ended_by = ?5
          WHERE host = ?1 AND kind = ?2 AND subject = ?3 AND closed_at IS NULL",
     )?
     .execute(params![
         event.host.as_str(),
         rows::json(&kind),
         Incident::subject_of(event),
-        event.time.millis()
+        event.time.millis(),
+        rows::json(&event.kind),
     ])?;
     Ok(())
 }
 
 fn close_all(conn: &Connection, event: &Event) -> Result<()> {
     conn.prepare_cached(
-        "UPDATE incidents SET closed_at = max(opened_at, ?2), events = events + 1, reason = ?3
+        "UPDATE incidents SET closed_at = max(opened_at, ?2), events = events + 1, reason = ?3, ended_by = ?4
          WHERE host = ?1 AND closed_at IS NULL",
     )?
-    .execute(params![event.host.as_str(), event.time.millis(), event.reason])?;
+    .execute(params![
+        event.host.as_str(),
+        event.time.millis(),
+        event.reason,
+        rows::json(&event.kind)
+    ])?;
     Ok(())
 }
 

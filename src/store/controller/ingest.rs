@@ -95,7 +95,7 @@ fn ingest(
 
 fn store(conn: &Connection, event: &mut Event, stored: Timestamp) -> Result<()> {
     events::insert(conn, event, stored)?;
-    incidents::project(conn, event)
+    incidents::project(conn, event, stored)
 }
 
 fn remember(conn: &Connection, (host, session): (&str, &str), high: u64, now: Timestamp) -> Result<()> {

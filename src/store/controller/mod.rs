@@ -4,6 +4,7 @@ mod events;
 mod hosts;
 mod incidents;
 mod ingest;
+mod notices;
 mod tokens;
 
 use std::path::Path;
@@ -18,6 +19,7 @@ pub use events::{EventOrder, EventQuery, MAX_LIMIT};
 pub use hosts::{HostRow, MAX_HOSTS};
 pub use incidents::IncidentQuery;
 pub use ingest::Ingested;
+pub use notices::{Attempt, Delivery, DeliveryState, Due, NoticeRow, TargetRow, Told};
 pub use tokens::{MAX_TOKENS, TokenRow};
 
 static LAYOUT: Layout = Layout {
@@ -55,6 +57,7 @@ static LAYOUT: Layout = Layout {
         ) STRICT;
         ",
         series::TABLES,
+        notices::TABLES,
     ],
     remedy: "restore a backup, or move it and the files beside it (-wal, -shm) away and start again; that loses the \
              history, the access tokens and, where there is no NATS, which containers are monitored",
@@ -124,6 +127,7 @@ impl ControllerDb {
         self.db
             .write(move |tx| {
                 incidents::prune(tx, kept_from)?;
+                notices::prune(tx, kept_from)?;
                 Ok(ingest::forget_sessions(tx, kept_from)?)
             })
             .await?;

@@ -182,11 +182,20 @@ impl World {
 
     /// Ends the controller, does `between` in its folder and starts another there.
     pub(super) async fn restarted(self, between: impl FnOnce(&std::path::Path)) -> Self {
+        self.restarted_with(&|_| {}, between).await
+    }
+
+    /// The same with a controller that differs from the default.
+    pub(super) async fn restarted_with(
+        self,
+        setup: Setup<'_>,
+        between: impl FnOnce(&std::path::Path),
+    ) -> Self {
         self.shutdown.cancel();
         self.controller.ended().await;
         self.db.close().await;
         between(self.dir.path());
-        Self::in_dir(self.dir, self.bus, &|_| {}, "127.0.0.1:0").await
+        Self::in_dir(self.dir, self.bus, setup, "127.0.0.1:0").await
     }
 
     pub(super) async fn get(&self, path: &str) -> Answer {

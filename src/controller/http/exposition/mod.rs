@@ -8,7 +8,7 @@ use super::super::counters::{Counter, Counters};
 use super::super::fleet::{FleetView, HostSnapshot};
 use super::super::ticks::LatestTicks;
 use crate::exposition::Text;
-use crate::model::{Health, HostName, Incident, IncidentKind, Timestamp};
+use crate::model::{Health, HostName, Incident, Timestamp};
 use crate::store::Refusal;
 
 /// What is rendered.
@@ -80,7 +80,7 @@ fn hosts(out: &mut Text, view: &FleetView) {
 fn open_incidents(out: &mut Text, incidents: &[Incident]) {
     let mut open: BTreeMap<(&HostName, &str), u64> = BTreeMap::new();
     for incident in incidents {
-        *open.entry((&incident.host, kind(incident.kind))).or_default() += 1;
+        *open.entry((&incident.host, incident.kind.as_str())).or_default() += 1;
     }
     if open.is_empty() {
         return;
@@ -89,17 +89,6 @@ fn open_incidents(out: &mut Text, incidents: &[Incident]) {
     out.family(name, "gauge", "Open incidents; a host and kind without any is left out.");
     for ((host, kind), count) in open {
         out.sample(name, &[("host", host.as_str()), ("kind", kind)], count as f64);
-    }
-}
-
-fn kind(kind: IncidentKind) -> &'static str {
-    match kind {
-        IncidentKind::Container => "container",
-        IncidentKind::Network => "network",
-        IncidentKind::Engine => "engine",
-        IncidentKind::Host => "host",
-        IncidentKind::Identity => "identity",
-        IncidentKind::Clock => "clock",
     }
 }
 
