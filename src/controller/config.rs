@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::http::TlsFiles;
-use crate::model::{HostName, Threshold};
+use crate::model::{HostName, Rate, Threshold};
 
 /// Whether plain HTTP may be spoken beyond this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +67,8 @@ pub struct ControllerConfig {
     pub insecure_http: InsecureHttp,
     /// Who takes the metrics of the agents' outboxes in.
     pub outboxes: Outboxes,
+    /// How many restarts all hosts together may do; `None`: as many as their own budgets allow.
+    pub fleet_budget: Option<Rate>,
     /// Where the first token is written.
     pub data_dir: PathBuf,
 }
@@ -84,6 +86,7 @@ impl ControllerConfig {
             tls: None,
             insecure_http: InsecureHttp::Refused,
             outboxes: Outboxes::Own,
+            fleet_budget: None,
             data_dir,
         }
     }

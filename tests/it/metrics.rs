@@ -55,6 +55,7 @@ fn facts(lab: &Lab, container: &str) -> ContainerFacts {
         published: Vec::new(),
         pid: lab.inspect(container, "{{.State.Pid}}").parse().ok().filter(|&pid| pid > 0),
         auto_remove: false,
+        links: Vec::new(),
     }
 }
 

@@ -80,7 +80,7 @@ pub(super) fn project(conn: &Connection, event: &Event) -> Result<()> {
     if event.kind == EventKind::HostForgotten {
         return close_all(conn, event);
     }
-    match IncidentMark::of(event.kind) {
+    match IncidentMark::of(event) {
         None => Ok(()),
         Some(IncidentMark::Opens(kind)) => {
             if add(conn, kind, event)? {

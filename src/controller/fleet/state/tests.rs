@@ -31,6 +31,7 @@ fn report(host: &str, nonce: u128, engine: &str) -> Arc<HostReport> {
         desired_synced: true,
         outbox: None,
         identity: None,
+        fleet: None,
         containers: Vec::new(),
     })
 }

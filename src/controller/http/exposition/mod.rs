@@ -97,6 +97,7 @@ fn kind(kind: IncidentKind) -> &'static str {
     match kind {
         IncidentKind::Container => "container",
         IncidentKind::Network => "network",
+        IncidentKind::Shared => "shared",
         IncidentKind::Engine => "engine",
         IncidentKind::Host => "host",
         IncidentKind::Identity => "identity",
