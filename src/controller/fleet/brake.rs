@@ -244,3 +244,179 @@ fn data(scope: &Scope) -> serde_json::Value {
         Scope::Segment(network) => json!({ "shared": "segment", "name": network }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::super::state::Presence;
+    use super::*;
+    use crate::bus::{ContainerReport, EngineReport, EngineStatus};
+    use crate::model::{Health, LossPercent, RunState, Threshold, Timestamp};
+
+    const BUDGET: Rate = Rate { count: 3, window: Duration::from_mins(1) };
+
+    fn container(loss: f64) -> ContainerReport {
+        ContainerReport {
+            name: "c".parse().unwrap(),
+            id: "0123456789ab".parse().unwrap(),
+            image: String::new(),
+            status: RunState::Running,
+            monitored: true,
+            health: Health::Failing,
+            loss_percent: Some(LossPercent::new(loss).unwrap()),
+            rtt_ms: None,
+            restarts: None,
+            networks: Vec::new(),
+            addresses: Vec::new(),
+            project: None,
+            service: None,
+            reason: String::new(),
+        }
+    }
+
+    /// A live host at an address, with a container of each loss, that says `fleet` of itself.
+    fn host(name: &str, address: &str, losses: &[f64], fleet: Option<FleetReport>) -> Arc<HostSnapshot> {
+        let (name, at): (HostName, _) = (name.parse().unwrap(), Timestamp::from_millis(0));
+        let unknown = EngineStatus::Unreachable;
+        let report = HostReport {
+            v: 1,
+            host: name.clone(),
+            instance: "i".parse().unwrap(),
+            nonce: Uuid::from_u128(7),
+            seq: 1,
+            time: at,
+            agent_version: String::new(),
+            addresses: vec![address.parse().unwrap()],
+            engine: EngineReport { status: unknown, id: None, version: None, error: None },
+            capabilities: Vec::new(),
+            freeze: None,
+            dry_run: false,
+            threshold: Threshold::default(),
+            desired_synced: true,
+            outbox: None,
+            identity: None,
+            fleet,
+            containers: losses.iter().map(|loss| container(*loss)).collect(),
+        };
+        Arc::new(HostSnapshot {
+            name,
+            presence: Presence::Live,
+            first_seen: at,
+            last_seen: at,
+            conflict: None,
+            clock_offset_ms: None,
+            clock_skewed: false,
+            report: Some(Arc::new(report)),
+        })
+    }
+
+    fn wants(asked: i64, wanted: u32) -> Option<FleetReport> {
+        Some(FleetReport { budget: Some(BUDGET), asked, wanted })
+    }
+
+    fn allowed(word: Option<AgentCommand>) -> Option<u32> {
+        match word? {
+            AgentCommand::Fleet { asked: Some(_), restarts, .. } => Some(restarts),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn leave_is_given_once_for_each_question_until_the_budget_is_spent() {
+        let mut brake = FleetBrake::new(Some(BUDGET), [Duration::from_secs(50)], Mono(0));
+        let mut ask = |name, asked, at| allowed(brake.word(&host(name, "10.0.0.1", &[], wants(asked, 2)), Mono(at)));
+        assert_eq!(ask("a", 1, 0), Some(0), "a controller before this one may have given leave");
+        assert_eq!(ask("a", 2, 20_000), Some(2));
+        assert_eq!(ask("a", 2, 20_001), Some(2), "the answer may have been lost, and counts once");
+        assert_eq!(ask("b", 1, 20_002), Some(0), "one was done before this process began");
+        assert_eq!(ask("b", 2, 30_001), Some(1), "which no longer counts");
+        assert_eq!(ask("b", 3, 99_999), Some(0));
+        assert_eq!(ask("b", 4, 100_000), Some(2), "20 s after its window, since it may be used so late");
+    }
+
+    #[test]
+    fn a_host_is_told_what_it_does_not_know_and_older_agents_nothing() {
+        let mut brake = FleetBrake::new(Some(BUDGET), [], Mono(0));
+        let knows_none = Some(FleetReport { budget: None, asked: 0, wanted: 0 });
+        assert!(brake.word(&host("a", "10.0.0.1", &[], knows_none), Mono(0)).is_some());
+        assert_eq!(brake.word(&host("a", "10.0.0.1", &[], knows_none), Mono(4_999)), None, "not that often");
+        assert!(brake.word(&host("a", "10.0.0.1", &[], knows_none), Mono(5_000)).is_some());
+        assert_eq!(brake.word(&host("a", "10.0.0.1", &[], wants(0, 0)), Mono(60_000)), None, "it knows all");
+        assert_eq!(brake.word(&host("old", "10.0.0.1", &[100.0], None), Mono(0)), None);
+    }
+
+    #[test]
+    fn several_hosts_that_fail_at_once_are_told_so_until_they_are_well() {
+        let view = |losses: &[(&str, f64)]| -> FleetView {
+            let hosts = losses.iter().enumerate().map(|(n, (address, loss))| {
+                let name = format!("h{n}");
+                (name.parse().unwrap(), host(&name, address, &[*loss, 0.0], wants(0, 0)))
+            });
+            hosts.collect()
+        };
+        let (mut brake, kinds) = (FleetBrake::new(Some(BUDGET), [], Mono(0)), |events: Vec<EventDraft>| {
+            events.into_iter().map(|event| (event.kind, event.data["shared"].clone())).collect::<Vec<_>>()
+        });
+        let two = view(&[("10.0.0.1", 100.0), ("10.0.0.2", 100.0), ("10.0.0.3", 0.0)]);
+        assert!(brake.judge(&two, Mono(0)).is_empty(), "two hosts may have troubles of their own");
+        let most = view(&[("10.0.0.1", 100.0), ("10.0.0.2", 60.0), ("10.1.0.3", 100.0), ("10.2.0.4", 0.0)]);
+        assert_eq!(kinds(brake.judge(&most, Mono(0))), [(EventKind::BreakerOpened, "fleet".into())]);
+        assert!(brake.judge(&most, Mono(1)).is_empty());
+        let held = |word: Option<AgentCommand>| match word {
+            Some(AgentCommand::Fleet { hold, .. }) => Some(hold),
+            _ => None,
+        };
+        let well = &most[&"h3".parse().unwrap()].clone();
+        let why = "3 of 4 hosts of the fleet lose packets at once".to_owned();
+        assert_eq!(held(brake.word(well, Mono(1))), Some(Some(why.clone())));
+        assert_eq!(held(brake.word(well, Mono(4_999))), None);
+        assert_eq!(held(brake.word(well, Mono(5_001))), Some(Some(why)), "it is believed for a while only");
+        let over = view(&[("10.0.0.1", 100.0), ("10.0.0.2", 0.0), ("10.1.0.3", 0.0), ("10.2.0.4", 0.0)]);
+        assert_eq!(kinds(brake.judge(&over, Mono(6_000))), [(EventKind::BreakerClosed, "fleet".into())]);
+        assert_eq!(held(brake.word(well, Mono(6_001))), Some(None), "told at once");
+        assert_eq!(held(brake.word(well, Mono(60_000))), None);
+
+        let rack = view(&[
+            ("10.0.0.1", 100.0),
+            ("10.0.0.2", 100.0),
+            ("10.0.0.3", 100.0),
+            ("10.1.0.1", 0.0),
+            ("10.1.0.2", 0.0),
+            ("10.1.0.3", 0.0),
+            ("10.1.0.4", 0.0),
+        ]);
+        assert_eq!(kinds(brake.judge(&rack, Mono(0))), [(EventKind::BreakerOpened, "segment".into())]);
+        assert_eq!(held(brake.word(&rack[&"h6".parse().unwrap()], Mono(0))), None, "that is another one");
+        assert_eq!(kinds(brake.judge(&rack, Mono(600_000))), [(EventKind::BreakerClosed, "segment".into())]);
+        assert!(brake.judge(&rack, Mono(600_001)).is_empty(), "that guess had its time");
+    }
+
+    proptest! {
+        /// However hosts ask: in no window, with the time that leave lasts, is more allowed than the budget has.
+        #[test]
+        fn no_window_has_more_leave_than_the_budget(
+            questions in proptest::collection::vec((0_u8..4, 0_i64..6, 0_u32..5, 0_i64..20_000), 1..150),
+            count in 0_u32..6,
+        ) {
+            let budget = Rate { count, ..BUDGET };
+            let mut brake = FleetBrake::new(Some(budget), [], Mono(0));
+            let (mut now, mut given, mut seen) = (0, Vec::new(), BTreeSet::new());
+            for (name, asked, wanted, gap) in questions {
+                now += gap;
+                let question = Some(FleetReport { budget: Some(budget), asked: now - asked, wanted });
+                let leave = allowed(brake.word(&host(&format!("h{name}"), "10.0.0.1", &[], question), Mono(now)));
+                if leave.is_some() && seen.insert((name, now - asked)) {
+                    given.extend(std::iter::repeat_n(now, leave.unwrap_or(0) as usize));
+                }
+            }
+            let longest = 60_000 + 20_000;
+            for first in &given {
+                let inside = given.iter().filter(|at| *at >= first && **at < first + longest).count();
+                prop_assert!(inside <= count as usize, "{inside} of {count}");
+            }
+        }
+    }
+}

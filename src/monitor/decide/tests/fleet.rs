@@ -55,7 +55,7 @@ fn a_silent_controller_holds_nothing() {
     sim.pass_waking(2_900);
     assert!(sim.acts.is_empty());
     sim.pass_waking(200);
-    assert_eq!(sim.acted_on(), ["c1", "c2", "c3"], "the host's own budget holds");
+    assert_eq!(sim.acts.len(), 3, "the host's own budget holds");
     assert_eq!(sim.state.fleet_question().budget, None, "so that the controller speaks when it is back");
     sim.feed(word(None));
     sim.lose(4, 100);
