@@ -83,7 +83,8 @@ struct Answer {
 #[derive(Debug)]
 pub(crate) struct FleetBrake {
     budget: Option<Rate>,
-    begun: Mono,
+    /// Before this no leave is given.
+    from: Mono,
     /// When each restart was allowed that still counts.
     granted: VecDeque<Mono>,
     answers: BTreeMap<HostName, Answer>,
@@ -102,13 +103,19 @@ impl FleetBrake {
         granted.sort_unstable();
         Self {
             budget,
-            begun: now,
+            from: now + COUNTED_LONGER,
             granted: granted.into(),
             answers: BTreeMap::new(),
             open: BTreeMap::new(),
             given_up: BTreeSet::new(),
             told: BTreeMap::new(),
         }
+    }
+
+    /// The same where no controller was before, whose leave might still be used.
+    #[must_use]
+    pub(crate) fn without_predecessor(self) -> Self {
+        Self { from: Mono(i64::MIN), ..self }
     }
 
     /// Looks at all hosts; returns what the history is to say.
@@ -198,7 +205,7 @@ impl FleetBrake {
             self.granted.pop_front();
         }
         let counted = u32::try_from(self.granted.len()).unwrap_or(u32::MAX);
-        let left = if now < self.begun + COUNTED_LONGER { 0 } else { budget.count.saturating_sub(counted) };
+        let left = if now < self.from { 0 } else { budget.count.saturating_sub(counted) };
         let restarts = question.wanted.min(left);
         self.granted.extend(std::iter::repeat_n(now, restarts as usize));
         let answer = Answer { nonce: report.nonce, asked: question.asked, restarts };
@@ -327,7 +334,8 @@ mod tests {
     #[test]
     fn leave_is_given_once_for_each_question_until_the_budget_is_spent() {
         let mut brake = FleetBrake::new(Some(BUDGET), [Duration::from_secs(50)], Mono(0));
-        let mut ask = |name, asked, at| allowed(brake.word(&host(name, "10.0.0.1", &[], wants(asked, 2)), Mono(at)));
+        let mut ask =
+            |name, asked, at| allowed(brake.word(&host(name, "10.0.0.1", &[], wants(asked, 2)), Mono(at)));
         assert_eq!(ask("a", 1, 0), Some(0), "a controller before this one may have given leave");
         assert_eq!(ask("a", 2, 20_000), Some(2));
         assert_eq!(ask("a", 2, 20_001), Some(2), "the answer may have been lost, and counts once");

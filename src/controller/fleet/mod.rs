@@ -126,7 +126,10 @@ pub(crate) fn fleet(
     state.restore(parts.known.iter().cloned(), parts.clock.now());
     let (commands, queue) = mpsc::channel(QUEUE);
     let (publish, view) = watch::channel(Arc::new(state.view()));
-    let brake = FleetBrake::new(parts.budget, parts.restarted.iter().copied(), parts.clock.now().mono);
+    let mut brake = FleetBrake::new(parts.budget, parts.restarted.iter().copied(), parts.clock.now().mono);
+    if parts.known.is_empty() {
+        brake = brake.without_predecessor();
+    }
     let owner = Owner {
         parts,
         brake,

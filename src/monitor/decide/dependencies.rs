@@ -26,10 +26,11 @@ impl HostState {
         };
         let down = matches!(ailment, Ailment::Down(_));
         if let Some(owner) = self.owner_of(watch) {
+            let follows = down || matches!(ailment, Ailment::Detached);
             let waits = if down { WAITS_FOR_OWNER } else { WAITS };
             let how = match self.trouble(owner, Needs::Started, ailment, now) {
                 // It runs: whatever else it has, there is a namespace to be started in.
-                Some(_) if down && owner.is_running() => None,
+                Some(_) if follows && owner.is_running() && !self.is_under_way(&owner.facts.name) => None,
                 how => how,
             };
             if let Some(hold) = how.and_then(|how| held(owner, how, waits)) {
@@ -88,9 +89,8 @@ impl HostState {
         if needs == Needs::Healthy && needed.facts.healthcheck.is_some_and(starting) {
             return Some("is still starting");
         }
-        // What runs can be started against; what failed beside it is judged anew once the other is well.
-        let in_grace = needed.grace_until(&self.policy).is_some_and(|until| now.mono < until);
-        let healed = !matches!(ailment, Ailment::Down(_)) && in_grace && self.acted_on(&needed.facts.name);
-        healed.then_some("was healed a moment ago")
+        // What runs can be started against; what failed beside it is judged anew by the sweep that finds the other well.
+        let judged_anew = matches!(ailment, Ailment::Lossy(_) | Ailment::Unhealthy);
+        (judged_anew && self.acted_on(&needed.facts.name)).then_some("was healed a moment ago")
     }
 }

@@ -12,7 +12,12 @@ use crate::support::wait_for;
 /// The incidents about no container, of this host.
 fn shared_incidents(rig: &Rig) -> Vec<Value> {
     let all = rig.rest.get(&format!("/incidents?host={}&limit=1000", rig.host));
-    all.as_array().expect("a list").iter().filter(|incident| incident["container"].is_null()).cloned().collect()
+    all.as_array()
+        .expect("a list")
+        .iter()
+        .filter(|incident| incident["container"].is_null())
+        .cloned()
+        .collect()
 }
 
 #[test]
@@ -31,7 +36,8 @@ fn when_a_bridge_fails_nothing_is_restarted_and_a_lossy_container_elsewhere_is()
     bridge.set(LossPercent::ALL).expect("the kernel loses packets");
     for full in &behind {
         rig.wait_until(full, "is not blamed", |c| {
-            c["health"] == "frozen" && c["reason"].as_str().is_some_and(|r| r.contains(&format!("network {broken}")))
+            c["health"] == "frozen"
+                && c["reason"].as_str().is_some_and(|r| r.contains(&format!("network {broken}")))
         });
     }
     let mut injector = None;
@@ -43,7 +49,10 @@ fn when_a_bridge_fails_nothing_is_restarted_and_a_lossy_container_elsewhere_is()
     behind[1..].iter().chain(&beside[1..]).for_each(|full| rig.assert_untouched(full));
     let incidents = shared_incidents(&rig);
     assert_eq!(incidents.len(), 1, "{incidents:#?}");
-    assert_eq!((&incidents[0]["kind"], &incidents[0]["network"]), (&"network".into(), &broken.as_str().into()));
+    assert_eq!(
+        (&incidents[0]["kind"], &incidents[0]["network"]),
+        (&"network".into(), &broken.as_str().into())
+    );
     for full in &behind[1..] {
         assert_eq!(rig.events(full, "container_failing"), Vec::<Value>::new(), "{full}");
     }
@@ -103,7 +112,11 @@ fn a_host_that_loses_packets_to_itself_blames_no_container() {
         });
         let opened = |kind: &str| {
             let all = rig.rest.get(&format!("/events?kind={kind}&host={}&limit=100", rig.host));
-            all.as_array().expect("a list").iter().filter(|e| e["data"]["network"] == network.as_str()).count()
+            all.as_array()
+                .expect("a list")
+                .iter()
+                .filter(|e| e["data"]["network"] == network.as_str())
+                .count()
         };
         wait_for("it is told", DEADLINE, || (opened("breaker_opened") == 1).then_some(()));
         rig.assert_untouched(&full);

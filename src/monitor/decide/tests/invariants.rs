@@ -143,24 +143,16 @@ proptest! {
     ) {
         let policy = Policy { backoff: Duration::ZERO, ..Policy::default() };
         let mut sim = Sim::new(policy, 12);
-        let budget = Some(Rate { count: 1, window: Duration::from_mins(1) });
-        let word = |leave| Input::Fleet(FleetWord { budget, leave, hold: None });
-        sim.feed(word(None));
+        let budget = Rate { count: 1, window: Duration::from_mins(1) };
+        sim.feed(Input::Fleet(FleetWord { budget: Some(budget), leave: None, hold: None }));
         sim.pass(20_000);
         sim.sweep();
-        let (mut allowed, mut answered) = (0, None);
         for (what, n, leave, millis) in steps {
-            // Less than the agent waits for an answer, which it gets every time.
-            sim.pass_waking(millis.min(2_000));
+            sim.leave = Some((budget, leave));
+            sim.pass_waking(millis);
             if what == 0 { sim.lose(n, 100) } else { sim.sweep() }
-            let question = sim.state.fleet_question();
-            if question.wanted > 0 && answered != Some(question.asked) {
-                answered = Some(question.asked);
-                allowed += leave.min(question.wanted);
-                sim.feed(word(Some((question.asked, leave))));
-            }
             let restarts = sim.acts.iter().filter(|(_, kind)| *kind != ActionKind::Start).count();
-            prop_assert!(restarts <= allowed as usize, "{restarts} of {allowed}");
+            prop_assert!(restarts <= sim.allowed as usize, "{} of {}", restarts, sim.allowed);
         }
     }
 }

@@ -40,6 +40,9 @@ struct Sim {
     /// Containers that the engine is starting on someone's order: it answers when that is done.
     starting: BTreeSet<ContainerId>,
     remembered: Vec<Decision>,
+    /// How much leave each question gets at once, of a fleet's budget; and how much was given.
+    leave: Option<(Rate, u32)>,
+    allowed: u32,
 }
 
 /// Of the one network.
@@ -100,6 +103,8 @@ impl Sim {
             crash_loops: Vec::new(),
             starting: BTreeSet::new(),
             remembered: Vec::new(),
+            leave: None,
+            allowed: 0,
         };
         sim.list();
         sim
@@ -128,8 +133,19 @@ impl Sim {
                     self.refer(20);
                     self.feed(Input::Swept(CheckKind::Confirm, checked));
                 }
+                Decision::Report if self.leave.is_some() => self.answer(),
                 other => self.remembered.push(other),
             }
+        }
+    }
+
+    fn answer(&mut self) {
+        let (Some((budget, most)), question) = (self.leave, self.state.fleet_question()) else { return };
+        if question.wanted > 0 {
+            let leave = most.min(question.wanted);
+            self.allowed += leave;
+            let leave = Some((question.asked, leave));
+            self.feed(Input::Fleet(FleetWord { budget: Some(budget), leave, hold: None }));
         }
     }
 

@@ -48,7 +48,8 @@ fn a_project_that_fails_among_others_is_named_and_in_the_end_healed_all_the_same
     assert!(sim.acts.is_empty());
     assert!(sim.why(1).contains("much of compose project shop fails at once"), "{}", sim.why(1));
     sim.sweeps(40);
-    assert_eq!(sim.acted_on(), ["c1", "c2", "c3"], "that guess had its time");
+    let acted_on: BTreeSet<&str> = sim.acted_on().into_iter().collect();
+    assert_eq!(acted_on, BTreeSet::from(["c1", "c2", "c3"]), "that guess had its time");
     assert_eq!(sim.count(EventKind::BreakerClosed), 1);
 }
 
