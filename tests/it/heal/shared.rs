@@ -101,6 +101,10 @@ fn a_host_that_loses_packets_to_itself_blames_no_container() {
             "{{range .IPAM.Config}}{{.Gateway}}{{end}}",
             &network,
         ]);
+        // Between two checks the gateway was probed too, and only what has answered once can be at fault.
+        wait_for("it was checked twice", DEADLINE, || {
+            (rig.why(&full)["checks"].as_array().is_some_and(|checks| checks.len() >= 2)).then_some(())
+        });
         let deaf = DeafTo::new(&rig, &gateway);
         wait_for("the agent has seen it", DEADLINE, || {
             let why = printed(rig.healer(), &["why", "--local", &full]);
