@@ -175,9 +175,9 @@ impl FleetBrake {
         // Older agents would not understand.
         let question = report.fleet?;
         let hold = scopes(report).find_map(|scope| Some(self.open.get(&scope)?.why.clone()));
-        let (last, held) = self.told.get(&seen.name).cloned().unzip();
+        let (last, known) = self.told.get(&seen.name).cloned().unzip();
         let again = last.is_none_or(|last| now - last >= AGAIN);
-        let news = held.flatten() != hold || (hold.is_some() && again);
+        let news = known.flatten() != hold || (hold.is_some() && again);
         let differs = question.budget != self.budget && again;
         let leave = self.answer(report, question, now);
         if leave.is_none() && !news && !differs {
@@ -320,6 +320,7 @@ mod tests {
         })
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as it stands in a report")]
     fn wants(asked: i64, wanted: u32) -> Option<FleetReport> {
         Some(FleetReport { budget: Some(BUDGET), asked, wanted })
     }

@@ -28,7 +28,7 @@ impl HostState {
         if let Some(owner) = self.owner_of(watch) {
             let follows = down || matches!(ailment, Ailment::Detached);
             let waits = if down { WAITS_FOR_OWNER } else { WAITS };
-            let how = match self.trouble(owner, Needs::Started, ailment, now) {
+            let how = match self.trouble(owner, Needs::Started, ailment) {
                 // It runs: whatever else it has, there is a namespace to be started in.
                 Some(_) if follows && owner.is_running() && !self.is_under_way(&owner.facts.name) => None,
                 how => how,
@@ -40,7 +40,7 @@ impl HostState {
         for link in &watch.facts.links {
             let linked = self.watches.values().find(|other| other.facts.is_called(link));
             let trouble =
-                linked.and_then(|other| Some((other, self.trouble(other, Needs::Started, ailment, now)?)));
+                linked.and_then(|other| Some((other, self.trouble(other, Needs::Started, ailment)?)));
             if let Some(hold) = trouble.and_then(|(other, how)| held(other, how, WAITS)) {
                 return Some(hold);
             }
@@ -55,7 +55,7 @@ impl HostState {
             });
             // One replica that is well will do.
             for replica in replicas {
-                let how = self.trouble(replica, needed.needs, ailment, now)?;
+                let how = self.trouble(replica, needed.needs, ailment)?;
                 first.get_or_insert((replica, how));
             }
             let (replica, how) = first?;
@@ -64,7 +64,7 @@ impl HostState {
     }
 
     /// What is wrong with `needed`, as far as it may be why another has `ailment`.
-    fn trouble(&self, needed: &Watch, needs: Needs, ailment: Ailment, now: Now) -> Option<&'static str> {
+    fn trouble(&self, needed: &Watch, needs: Needs, ailment: Ailment) -> Option<&'static str> {
         if self.is_under_way(&needed.facts.name) {
             return Some("is being healed");
         }

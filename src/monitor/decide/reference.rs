@@ -64,13 +64,13 @@ impl References {
         self.proven.retain(|address| asked.contains(address));
         self.lossy.retain(|address, _| asked.contains(address));
         for outcome in outcomes {
-            let lost = outcome.sent.saturating_sub(outcome.received);
+            let missing = outcome.sent.saturating_sub(outcome.received);
             // Without a probe that counts, it stays as it was.
-            let Some(loss) = LossPercent::of(lost, outcome.sent) else { continue };
-            if lost == 0 {
+            let Some(loss) = LossPercent::of(missing, outcome.sent) else { continue };
+            if missing == 0 {
                 self.proven.insert(outcome.address);
             }
-            let too_much = lost >= LEAST_LOST && loss.percent() * 2.0 > threshold.percent();
+            let too_much = missing >= LEAST_LOST && loss.percent() * 2.0 > threshold.percent();
             if too_much && self.proven.contains(&outcome.address) {
                 self.lossy.insert(outcome.address, loss);
             } else {
@@ -87,8 +87,7 @@ impl References {
         let gateways =
             facts.networks.iter().filter(|net| net.network == network).flat_map(|net| &net.gateways);
         gateways
-            .filter_map(|address| Some((*address, *self.lossy.get(address)?)))
-            .next()
+            .find_map(|address| Some((*address, *self.lossy.get(address)?)))
             .map(|(address, loss)| HostFault { address, network: Some(network.to_owned()), loss })
     }
 

@@ -266,7 +266,9 @@ impl HostState {
     fn listed(&mut self, all: Vec<ContainerFacts>, signs: &[Sign], now: Now) {
         let ids: std::collections::BTreeSet<ContainerId> = all.iter().map(|facts| facts.id.clone()).collect();
         let gone: Vec<ContainerId> = self.watches.keys().filter(|id| !ids.contains(*id)).cloned().collect();
-        gone.iter().for_each(|id| self.gone(id));
+        for id in &gone {
+            self.gone(id);
+        }
         for facts in all {
             self.seen(facts, now);
         }
@@ -286,7 +288,9 @@ impl HostState {
                 .any(|watch| matches!(&watch.facts.namespace, Namespace::Container(of) if of == id))
         };
         let unfollowed: Vec<String> = self.former_owners.keys().filter(|id| !followed(id)).cloned().collect();
-        unfollowed.iter().for_each(|id| drop(self.former_owners.remove(id)));
+        for id in &unfollowed {
+            self.former_owners.remove(id);
+        }
         self.engine_was_lost = false;
         self.listed_once = true;
         self.answered.clear();
