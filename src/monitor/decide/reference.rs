@@ -84,7 +84,7 @@ impl References {
         if let Some(loss) = self.lossy.get(&LOOPBACK) {
             return Some(HostFault { address: LOOPBACK, network: None, loss: *loss });
         }
-        let gateways =
+        let mut gateways =
             facts.networks.iter().filter(|net| net.network == network).flat_map(|net| &net.gateways);
         gateways
             .find_map(|address| Some((*address, *self.lossy.get(address)?)))
