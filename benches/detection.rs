@@ -134,10 +134,12 @@ fn facts(started: i64) -> ContainerFacts {
             endpoint_id: "e".into(),
             ipv4: Some([10, 0, 0, 2].into()),
             ipv6: None,
+            gateways: Vec::new(),
         }],
         published: Vec::new(),
         pid: None,
         auto_remove: false,
+        links: Vec::new(),
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::BusError;
 use crate::model::{
     CheckRecord, ContainerId, ContainerName, EngineId, Event, Freeze, Health, HostIdentity, HostName,
-    InstanceId, LossPercent, MetricTick, ProcessList, RunState, Threshold, Timestamp,
+    InstanceId, LossPercent, MetricTick, ProcessList, Rate, RunState, Threshold, Timestamp,
 };
 
 /// The version written into every message.
@@ -138,8 +138,22 @@ pub struct HostReport {
     /// What the machine is; absent from agents before this was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<HostIdentity>,
+    /// What it asks of the fleet; absent from agents that know of no fleet's brakes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetReport>,
     /// Its containers.
     pub containers: Vec<ContainerReport>,
+}
+
+/// What an agent asks of the fleet; answered by [`AgentCommand::Fleet`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetReport {
+    /// The fleet's budget of restarts that it keeps to; null: it was told of none, or got no answer.
+    pub budget: Option<Rate>,
+    /// Names the question: the milliseconds of the agent's own clock when it was asked.
+    pub asked: i64,
+    /// How many restarts it asks leave for; 0: it asks for none.
+    pub wanted: u32,
 }
 
 /// One thing in an outbox. Kinds of later versions are passed over (and acknowledged).
@@ -223,6 +237,20 @@ pub enum AgentCommand {
     Disputed {
         /// Who claims what, in one plain sentence.
         reason: String,
+    },
+    /// What the controller says of the fleet: to a host that asks for leave, that does not know the budget, or that is
+    /// one of several that fail at once.
+    Fleet {
+        /// The agent process that is meant: an answer to an earlier one counts for nothing.
+        nonce: uuid::Uuid,
+        /// The fleet's budget of restarts; null: there is none.
+        budget: Option<Rate>,
+        /// Which question is answered; null: none.
+        asked: Option<i64>,
+        /// How many restarts that allows, within 10 s of the question.
+        restarts: u32,
+        /// Why several hosts fail at once: believed for 20 s, and repeated every 5; null: they do not.
+        hold: Option<String>,
     },
 }
 

@@ -21,7 +21,7 @@ pub use desired::{DesiredChange, decode_entry, encode_entry, key_of, parse_key};
 pub use local::{DesiredStore, LocalBus};
 pub use message::{
     AgentCommand, AgentReply, Capability, CommandError, ContainerReport, EngineReport, EngineStatus,
-    HostReport, OutboxAck, OutboxBatch, OutboxItem, PROTOCOL_VERSION, WhyReport, decode, encode,
+    FleetReport, HostReport, OutboxAck, OutboxBatch, OutboxItem, PROTOCOL_VERSION, WhyReport, decode, encode,
 };
 pub use nats::{NatsBus, NatsOptions, NatsOptionsError, Role};
 pub use subject::{Subject, decode_token, encode_token};

@@ -23,5 +23,6 @@ pub(super) fn container(name: &str, labels: &[(&str, &str)]) -> ContainerFacts {
         published: Vec::new(),
         pid: None,
         auto_remove: false,
+        links: Vec::new(),
     }
 }

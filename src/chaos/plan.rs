@@ -212,6 +212,7 @@ mod tests {
             endpoint_id: "e".into(),
             ipv4: Some([10, 0, 0, number].into()),
             ipv6: None,
+            gateways: Vec::new(),
         };
         ContainerFacts { networks: vec![attachment], ..container(name, &[("dockhealth.chaos", "true")]) }
     }

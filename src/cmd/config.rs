@@ -141,6 +141,8 @@ pub struct ControllerConfig {
     pub retention: Duration,
     /// Who is told of incidents.
     pub notify: NotifySettings,
+    /// How many restarts all hosts together may do; `None`: as many as their own budgets allow.
+    pub fleet_budget: Option<Rate>,
 }
 
 /// Bounds of `--outbox-max`, bytes.
@@ -351,6 +353,7 @@ pub fn controller(r: &mut Resolver) -> ControllerConfig {
         tls: cert_files(r, &t::TLS_CERT, &t::TLS_KEY),
         insecure_http: r.switch(&t::INSECURE_HTTP),
         remote_store: remote_store(r),
+        fleet_budget: None,
         retention: r.get(&t::RETENTION, parse::span(millis(DAY_MS, 366 * DAY_MS))),
         notify: notify::notify(r),
     };
@@ -365,6 +368,14 @@ pub fn controller(r: &mut Resolver) -> ControllerConfig {
         );
     }
     config
+}
+
+/// How many restarts all hosts of a fleet together may do.
+pub fn fleet_budget(r: &mut Resolver) -> Option<Rate> {
+    r.get(&t::FLEET_BUDGET, |text| match text.trim() {
+        "off" => Ok(None),
+        text => text.parse::<Rate>().map(Some).map_err(|error| format!("{error}, or off")),
+    })
 }
 
 /// Where state is kept: as told, else [`default_data_dir`].

@@ -36,14 +36,15 @@ pub fn command() -> clap::Command {
     let about = "Serve the REST interface and tell the agents what is wanted";
     with_settings(
         clap::Command::new("controller").about(about),
-        &[t::COMMON, t::NATS, t::DOOR, t::INSECURE, t::STORE, t::NOTIFY, t::LOG],
+        &[t::COMMON, t::NATS, t::FLEET, t::DOOR, t::INSECURE, t::STORE, t::NOTIFY, t::LOG],
     )
 }
 
 /// What the arguments, variables and file say, or everything that is wrong with them.
 pub fn config(mut r: Resolver) -> Result<Config, BadSettings> {
+    let controller = config::controller(&mut r);
     let config = Config {
-        controller: config::controller(&mut r),
+        controller: ControllerConfig { fleet_budget: config::fleet_budget(&mut r), ..controller },
         first_threshold: FirstThreshold::Stored { given: r.is_given(&t::THRESHOLD) },
         nats: config::nats(&mut r),
         log: config::log(&mut r),
@@ -102,6 +103,7 @@ pub(super) async fn start(
         insecure_http: if config.insecure_http { InsecureHttp::Allowed } else { InsecureHttp::Refused },
         outboxes,
         notify: config.notify,
+        fleet_budget: config.fleet_budget,
         data_dir: config.data_dir,
     };
     let scheme = if config.tls.is_some() { "https" } else { "http" };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::http::TlsFiles;
 use super::notifier::NotifySettings;
-use crate::model::{HostName, Threshold};
+use crate::model::{HostName, Rate, Threshold};
 
 /// Whether plain HTTP may be spoken beyond this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub struct ControllerConfig {
     pub outboxes: Outboxes,
     /// Who is told of incidents.
     pub notify: NotifySettings,
+    /// How many restarts all hosts together may do; `None`: as many as their own budgets allow.
+    pub fleet_budget: Option<Rate>,
     /// Where the first token is written.
     pub data_dir: PathBuf,
 }
@@ -89,6 +91,7 @@ impl ControllerConfig {
             insecure_http: InsecureHttp::Refused,
             outboxes: Outboxes::Own,
             notify: NotifySettings::default(),
+            fleet_budget: None,
             data_dir,
         }
     }

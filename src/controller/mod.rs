@@ -27,11 +27,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::bus::{Bus, DesiredChange};
-use crate::model::Timestamp;
-use crate::store::{ControllerDb, MetricStore, StoreError};
+use crate::model::{EventKind, Rate, Timestamp};
+use crate::store::{ControllerDb, EventOrder, EventQuery, MetricStore, StoreError};
 use clock::Clock;
 use desired::DesiredParts;
-use fleet::{FleetParts, HostSnapshot};
+use fleet::{COUNTED_LONGER, FleetParts, HostSnapshot};
 use history::History;
 use ingest::IngestParts;
 use notifier::NotifierParts;
@@ -136,6 +136,8 @@ impl Controller {
             known: fleet::known_hosts(&db).await?,
             own_agent,
             window: config.response_window,
+            budget: config.fleet_budget,
+            restarted: restarted(&db, config.fleet_budget).await?,
         };
         let (fleet, fleet_task) = fleet::fleet(parts, shutdown.clone());
         let parts = DesiredParts {
@@ -222,6 +224,20 @@ impl Controller {
     pub async fn ended(&self) {
         self.tasks.wait().await;
     }
+}
+
+/// How long ago each restart was that counts against the fleet's `budget`. The clocks are the hosts' own.
+async fn restarted(db: &ControllerDb, budget: Option<Rate>) -> Result<Vec<Duration>, StoreError> {
+    let Some(budget) = budget else { return Ok(Vec::new()) };
+    let query = EventQuery {
+        order: EventOrder::NewestFirst,
+        kinds: vec![EventKind::ContainerRestarted, EventKind::ContainerRecreated],
+        limit: usize::MAX,
+        ..EventQuery::default()
+    };
+    let now = Timestamp::now();
+    let ages = db.events(query).await?.into_iter().map(|event| now.since(event.time));
+    Ok(ages.filter(|age| *age < budget.window + COUNTED_LONGER).collect())
 }
 
 async fn prune(db: ControllerDb, shutdown: CancellationToken) {

@@ -62,6 +62,7 @@ pub(super) fn facts(json: &Value) -> Result<ContainerFacts, EngineError> {
             .and_then(|pid| u32::try_from(pid).ok())
             .filter(|pid| *pid != 0),
         auto_remove: flag(json, "/HostConfig/AutoRemove"),
+        links: links(json),
     })
 }
 
@@ -155,13 +156,23 @@ fn namespace(json: &Value) -> Namespace {
 }
 
 fn networks(json: &Value) -> Vec<NetworkAttachment> {
+    let gateway = |endpoint: &Value, at: &str| text(endpoint, at).and_then(|address| address.parse().ok());
     let attachment = |(network, endpoint): (&String, &Value)| NetworkAttachment {
         network: network.clone(),
         endpoint_id: text(endpoint, "/EndpointID").unwrap_or_default().to_owned(),
         ipv4: text(endpoint, "/IPAddress").and_then(|address| address.parse().ok()),
         ipv6: text(endpoint, "/GlobalIPv6Address").and_then(|address| address.parse().ok()),
+        gateways: ["/Gateway", "/IPv6Gateway"].into_iter().filter_map(|at| gateway(endpoint, at)).collect(),
     };
     members(json, "/NetworkSettings/Networks").map(attachment).collect()
+}
+
+/// The containers it is linked to (`--link`): `/db:/web/alias` names `db`.
+fn links(json: &Value) -> Vec<String> {
+    let all = json.pointer("/HostConfig/Links").and_then(Value::as_array);
+    let named =
+        |link: &Value| link.as_str()?.split(':').next().map(|name| name.trim_start_matches('/').to_owned());
+    all.into_iter().flatten().filter_map(named).filter(|name| !name.is_empty()).collect()
 }
 
 /// While it runs, what is bound; otherwise what it asks for, as far as that names a host port.

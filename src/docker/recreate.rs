@@ -44,6 +44,8 @@ pub struct RecreateOrder {
     pub volumes: AnonymousVolumes,
     /// How long the old one may take to stop; `None`: as it is configured itself.
     pub stop_timeout: Option<Duration>,
+    /// The container whose network namespace it is to share from now on, in place of one that is gone.
+    pub join: Option<ContainerId>,
 }
 
 /// What a recreate is about to do, or came to.
@@ -158,7 +160,10 @@ pub async fn recreate(
     journal: &dyn StepJournal,
     order: &RecreateOrder,
 ) -> Result<ContainerId, RecreateError> {
-    let inspect = builder.inspect_raw(order.id.as_str()).await?;
+    let mut inspect = builder.inspect_raw(order.id.as_str()).await?;
+    if let (Some(owner), Some(mode)) = (&order.join, inspect.pointer_mut("/HostConfig/NetworkMode")) {
+        *mode = Value::String(format!("container:{owner}"));
+    }
     let around = survey(builder, &inspect, order.volumes).await?;
     let plan = recreate_plan(&inspect, &around)?;
     let step = RecreateStep {

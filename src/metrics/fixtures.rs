@@ -32,6 +32,7 @@ pub(super) fn facts(id: &str, state: RunState) -> ContainerFacts {
         published: Vec::new(),
         pid: Some(77),
         auto_remove: false,
+        links: Vec::new(),
     }
 }
 

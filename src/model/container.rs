@@ -105,6 +105,8 @@ pub struct NetworkAttachment {
     pub ipv4: Option<Ipv4Addr>,
     /// Its global IPv6 address, when it has one now.
     pub ipv6: Option<Ipv6Addr>,
+    /// Where it sends what leaves the network: on a bridge, an address of the host's own.
+    pub gateways: Vec<IpAddr>,
 }
 
 /// The engine's own restart policy for the container.
@@ -118,6 +120,50 @@ pub enum RestartPolicy {
     Always,
     /// Like `Always`, also across a restart of the engine.
     UnlessStopped,
+}
+
+/// What a container waits for in one that it depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// That it runs.
+    Started,
+    /// That its HEALTHCHECK passes, where it has one.
+    Healthy,
+    /// That it ran to its end without an error.
+    Completed,
+}
+
+impl Needs {
+    /// Reads compose's word for it; what is new to us is the least of them.
+    fn from_word(word: &str) -> Self {
+        match word {
+            "service_healthy" => Self::Healthy,
+            "service_completed_successfully" => Self::Completed,
+            _ => Self::Started,
+        }
+    }
+}
+
+/// A service of the same compose project that a container needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dependency<'a> {
+    /// The service.
+    pub service: &'a str,
+    /// What of it.
+    pub needs: Needs,
+}
+
+/// What a container's label says of maintenance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maintenance<'a> {
+    /// It is being maintained, with no end.
+    Open,
+    /// Until then.
+    Until(Timestamp),
+    /// It is not.
+    Over,
+    /// Neither yes, no nor a time.
+    Unreadable(&'a str),
 }
 
 /// Everything decisions need to know of one container. `None` means that the engine did not say.
@@ -157,6 +203,8 @@ pub struct ContainerFacts {
     pub pid: Option<u32>,
     /// Whether the engine removes it when it ends (`--rm`).
     pub auto_remove: bool,
+    /// Names of containers it is linked to (`--link`), which it needs.
+    pub links: Vec<String>,
 }
 
 impl ContainerFacts {
@@ -194,6 +242,28 @@ impl ContainerFacts {
     /// The container that this one is about to replace, as compose marks it during a deploy.
     pub fn replaces(&self) -> Option<&str> {
         self.labels.get("com.docker.compose.replace").map(String::as_str)
+    }
+
+    /// The services of its project that it needs, as compose writes them down: `db:service_healthy:false,...`.
+    pub fn depends_on(&self) -> Vec<Dependency<'_>> {
+        let all = self.labels.get("com.docker.compose.depends_on").map_or("", String::as_str);
+        all.split(',')
+            .filter_map(|entry| {
+                let mut parts = entry.trim().split(':');
+                let service = parts.next().filter(|service| !service.is_empty())?;
+                Some(Dependency { service, needs: Needs::from_word(parts.next().unwrap_or_default()) })
+            })
+            .collect()
+    }
+
+    /// What its label says of maintenance (`dockhealth.maintenance=true|false|TIME`); `None`: it has none.
+    pub fn maintenance_label(&self) -> Option<Maintenance<'_>> {
+        let text = self.labels.get("dockhealth.maintenance")?.trim();
+        Some(match text {
+            "true" | "1" | "yes" => Maintenance::Open,
+            "false" | "0" | "no" | "" => Maintenance::Over,
+            _ => text.parse().map_or(Maintenance::Unreadable(text), Maintenance::Until),
+        })
     }
 
     /// Whether its label asks to be monitored (`dockhealth.monitor=true`), asks not to, or says nothing.

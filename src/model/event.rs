@@ -83,9 +83,9 @@ event_kinds! {
     Quarantined = "quarantined",
     /// Quarantine was ended.
     Released = "released",
-    /// Many containers of one network fail at once: loss-healing there waits.
+    /// Much that shares a network, project, image, host or fleet fails at once: loss-healing there waits.
     BreakerOpened = "breaker_opened",
-    /// The network is well again.
+    /// That is over.
     BreakerClosed = "breaker_closed",
     /// Healing is frozen.
     Frozen = "frozen",

@@ -18,6 +18,8 @@ pub enum IncidentKind {
     Container,
     /// Much of a network fails at once.
     Network,
+    /// Much that shares something else fails at once: a compose project, an image, a host, several hosts.
+    Shared,
     /// A host's engine does not answer.
     Engine,
     /// A host is silent.
@@ -40,11 +42,14 @@ pub enum IncidentMark {
 }
 
 impl IncidentMark {
-    /// What an event of `kind` does to incidents; `None`: nothing.
-    pub fn of(kind: EventKind) -> Option<Self> {
+    /// What `event` does to incidents; `None`: nothing.
+    pub fn of(event: &Event) -> Option<Self> {
         use EventKind as E;
         use IncidentKind as I;
-        Some(match kind {
+        // Breakers of agents before there were others are all about networks.
+        let network = event.data.get("network").is_some() || event.data.get("shared").is_none();
+        let breaker = if network { I::Network } else { I::Shared };
+        Some(match event.kind {
             E::ContainerFailing | E::Quarantined => Self::Opens(I::Container),
             E::ContainerStarted
             | E::ContainerRestarted
@@ -54,8 +59,8 @@ impl IncidentMark {
             | E::WouldAct
             | E::Released => Self::Adds(I::Container),
             E::ContainerRecovered | E::ContainerLeft | E::Unmonitored => Self::Closes(I::Container),
-            E::BreakerOpened => Self::Opens(I::Network),
-            E::BreakerClosed => Self::Closes(I::Network),
+            E::BreakerOpened => Self::Opens(breaker),
+            E::BreakerClosed => Self::Closes(breaker),
             E::EngineUnreachable => Self::Opens(I::Engine),
             E::EngineReachable => Self::Closes(I::Engine),
             E::HostSilent => Self::Opens(I::Host),
@@ -146,6 +151,7 @@ impl IncidentKind {
         match self {
             Self::Container => "container",
             Self::Network => "network",
+            Self::Shared => "shared",
             Self::Engine => "engine",
             Self::Host => "host",
             Self::Identity => "identity",
@@ -155,9 +161,16 @@ impl IncidentKind {
 }
 
 impl Incident {
-    /// The subject that, with kind and host, tells open incidents apart: container, network or nothing.
+    /// The subject that, with kind and host, tells open incidents apart: container, network, what else is shared, or
+    /// nothing.
     pub fn subject_of(event: &Event) -> String {
-        let network = event.data.get("network").and_then(|n| n.as_str());
-        event.container.as_ref().map(ContainerName::as_str).or(network).unwrap_or_default().to_owned()
+        let text = |key: &str| event.data.get(key).and_then(|value| value.as_str());
+        let shared = || {
+            let name = text("name").map_or(String::new(), |name| format!(" {name}"));
+            text("shared").map(|kind| format!("{kind}{name}"))
+        };
+        let named =
+            event.container.as_ref().map(ContainerName::as_str).or(text("network")).map(str::to_owned);
+        named.or_else(shared).unwrap_or_default()
     }
 }

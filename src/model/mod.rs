@@ -25,7 +25,8 @@ mod values;
 pub use action::{ActionKind, ActionOutcome, JournalEntry};
 pub use check::{AddressCheck, CheckKind, CheckRecord, Evidence, Verdict};
 pub use container::{
-    ContainerFacts, Healthcheck, HealthcheckStatus, Namespace, NetworkAttachment, RestartPolicy, RunState,
+    ContainerFacts, Dependency, Healthcheck, HealthcheckStatus, Maintenance, Namespace, Needs,
+    NetworkAttachment, RestartPolicy, RunState,
 };
 pub use desired::{DesiredEntry, DesiredKey, DesiredState, Freeze, FreezeScope, OnStop};
 pub use event::{Actor, Event, EventDraft, EventId, EventKind};

@@ -223,7 +223,7 @@ fn told(one: &TrackedIncident) -> NoticeIncident {
 
 fn is_critical(one: &TrackedIncident) -> bool {
     use IncidentKind as K;
-    one.quarantined || matches!(one.incident.kind, K::Host | K::Engine | K::Network)
+    one.quarantined || matches!(one.incident.kind, K::Host | K::Engine | K::Network | K::Shared)
 }
 
 /// `HOST/CONTAINER`, or what else it is about.
@@ -233,6 +233,7 @@ fn subject(incident: &Incident) -> String {
         (Some(container), _, _) => format!("{host}/{container}"),
         (None, Some(network), _) => format!("network {} on {host}", clean(network, 100)),
         (None, None, IncidentKind::Engine) => format!("the Docker engine of {host}"),
+        (None, None, IncidentKind::Shared) => format!("what containers of {host} share"),
         (None, None, IncidentKind::Clock) => format!("the clock of {host}"),
         (None, None, _) => format!("host {host}"),
     }
@@ -289,6 +290,7 @@ fn problem_title(scope: &NoticeScope, members: &[&TrackedIncident]) -> String {
         NoticeScope::Host { host } if has(IncidentKind::Engine) => {
             format!("The Docker engine of host {host} does not answer")
         }
+        NoticeScope::Host { host } if has(IncidentKind::Shared) => format!("Much on host {host} fails at once"),
         NoticeScope::Host { host } if containers > 0 => format!("{containers} containers on {host} fail"),
         NoticeScope::Host { host } if has(IncidentKind::Identity) => {
             format!("More than one agent claims the identity of host {host}")

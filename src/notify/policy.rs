@@ -14,6 +14,8 @@ pub enum Cause {
     Engine,
     /// Much of a network fails at once.
     Network,
+    /// Much that shares something else fails at once.
+    Shared,
     /// Two agents claim one identity.
     Identity,
     /// A host's clock is off.
@@ -30,10 +32,11 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause by its word.
-    pub const WORDS: [(&'static str, Self); 9] = [
+    pub const WORDS: [(&'static str, Self); 10] = [
         ("host", Self::Host),
         ("engine", Self::Engine),
         ("network", Self::Network),
+        ("shared", Self::Shared),
         ("identity", Self::Identity),
         ("clock", Self::Clock),
         ("quarantined", Self::Quarantined),
@@ -86,6 +89,7 @@ impl Policy {
             IncidentKind::Host => now(has(Cause::Host)),
             IncidentKind::Engine => now(has(Cause::Engine)),
             IncidentKind::Network => now(has(Cause::Network)),
+            IncidentKind::Shared => now(has(Cause::Shared)),
             IncidentKind::Identity => now(has(Cause::Identity)),
             IncidentKind::Clock => now(has(Cause::Clock)),
             IncidentKind::Container => {

@@ -207,7 +207,7 @@ fn reply(payload: &Bytes, report: crate::bus::HostReport) -> AgentReply {
     match decode::<AgentCommand>(payload) {
         Err(error) => AgentReply::Error(CommandError::Malformed { reason: error.to_string() }),
         Ok(AgentCommand::Report) => AgentReply::Report(Box::new(report)),
-        Ok(AgentCommand::Disputed { .. }) => AgentReply::Done,
+        Ok(AgentCommand::Disputed { .. } | AgentCommand::Fleet { .. }) => AgentReply::Done,
         Ok(_) => AgentReply::Error(CommandError::Refused {
             reason: "this host is simulated: there is nothing to restart, release or explain".to_owned(),
         }),

@@ -235,6 +235,7 @@ impl SimHost {
             threshold: Threshold::default(),
             desired_synced: false,
             outbox: Some(waiting as u64),
+            fleet: None,
             identity: Some(HostIdentity {
                 system_uuid_missing: Some("this host is simulated".to_owned()),
                 cores: Some(CORES),

@@ -10,5 +10,6 @@ mod loss;
 mod neighbours;
 mod recreate;
 mod rig;
+mod shared;
 mod sprt;
 mod usage;

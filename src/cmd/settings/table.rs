@@ -99,6 +99,11 @@ table! {
         SETTLE "settle" Setting::value("SPAN").or("500ms"),
             "Time a stopped container is left to whoever stopped it";
     }
+    /// What holds for all hosts together.
+    FLEET "Fleet" {
+        FLEET_BUDGET "fleet-budget" Setting::value("RATE|off").or("30/10m"),
+            "Restarts of running containers on all hosts together; agents that the controller does not answer keep to their own";
+    }
     /// The controller's door.
     DOOR "Server" {
         LISTEN "listen" Setting::value("ADDRESS").or("127.0.0.1:8930"), "Address and port of the REST interface";

@@ -40,12 +40,12 @@ impl Disputes {
     }
 }
 
-/// Tells `host` without making the caller wait.
-pub(super) fn tell(tasks: &TaskTracker, bus: Arc<dyn Bus>, host: HostName, reason: String) {
+/// Gives `host` this word without making the caller wait. What is lost is said again.
+pub(super) fn tell(tasks: &TaskTracker, bus: Arc<dyn Bus>, host: HostName, word: AgentCommand) {
     tasks.spawn(async move {
-        let command = encode(&AgentCommand::Disputed { reason });
-        if let Err(error) = bus.request(&Subject::Command(host.clone()), command, ANSWER_WITHIN).await {
-            tracing::debug!(%host, %error, "it was not told that its identity is disputed; it will be again");
+        let subject = Subject::Command(host.clone());
+        if let Err(error) = bus.request(&subject, encode(&word), ANSWER_WITHIN).await {
+            tracing::debug!(%host, %error, "it was not told; it will be again");
         }
     });
 }

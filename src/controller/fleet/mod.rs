@@ -1,6 +1,7 @@
 //! The owner of what is known of the fleet: hears every report, asks all agents for a list, tells who is silent.
 
 mod asking;
+mod brake;
 mod dispute;
 mod identity;
 mod known;
@@ -27,13 +28,16 @@ use super::history::History;
 use super::listen::listen;
 use super::ticks::Ticks;
 use crate::bus::{
-    Bus, BusError, BusStatus, ContainerReport, HostReport, Incoming, PROTOCOL_VERSION, Subject, decode,
+    AgentCommand, Bus, BusError, BusStatus, ContainerReport, HostReport, Incoming, PROTOCOL_VERSION, Subject,
+    decode,
 };
-use crate::model::{HostName, Timestamp};
+use crate::model::{HostName, Rate, Timestamp};
 use crate::store::ControllerDb;
 
 pub(crate) use asking::Listing;
 use asking::{Asking, Waiter};
+pub(crate) use brake::COUNTED_LONGER;
+use brake::FleetBrake;
 use dispute::Disputes;
 pub(crate) use known::known_hosts;
 use known::row_of;
@@ -107,6 +111,10 @@ pub(crate) struct FleetParts {
     pub(crate) own_agent: Option<HostName>,
     /// How long a list waits for answers.
     pub(crate) window: Duration,
+    /// How many restarts all hosts together may do.
+    pub(crate) budget: Option<Rate>,
+    /// How long ago each of the restarts was that count against it.
+    pub(crate) restarted: Vec<Duration>,
 }
 
 /// Makes the handle and the owner's task, which ends with `shutdown`.
@@ -118,8 +126,13 @@ pub(crate) fn fleet(
     state.restore(parts.known.iter().cloned(), parts.clock.now());
     let (commands, queue) = mpsc::channel(QUEUE);
     let (publish, view) = watch::channel(Arc::new(state.view()));
+    let mut brake = FleetBrake::new(parts.budget, parts.restarted.iter().copied(), parts.clock.now().mono);
+    if parts.known.is_empty() {
+        brake = brake.without_predecessor();
+    }
     let owner = Owner {
         parts,
+        brake,
         state,
         publish,
         asking: None,
@@ -140,7 +153,8 @@ struct Owner {
     asked: bool,
     saved: Instant,
     disputes: Disputes,
-    /// Hosts being told of a dispute: bounded by how often they are told and how long that may take.
+    brake: FleetBrake,
+    /// Hosts being told of a dispute, or of the fleet: bounded by how often they are told and how long that may take.
     telling: TaskTracker,
 }
 
@@ -296,6 +310,7 @@ impl Owner {
             .map_err(|_| format!("host {host} is one too many: forget some with DELETE /hosts/NAME"))?;
         self.parts.counters.count(Counter::Reports);
         self.changed(events).await;
+        self.tell_fleet(&host);
         if before.is_none() {
             self.save(&host).await;
         }
@@ -311,6 +326,13 @@ impl Owner {
     async fn tick(&mut self) {
         let events = self.state.tick(self.parts.clock.now());
         self.changed(events).await;
+        let (view, now) = (self.publish.borrow().clone(), self.parts.clock.now());
+        for draft in self.brake.judge(&view, now.mono) {
+            self.parts.history.record(None, draft, now.wall).await;
+        }
+        for host in view.keys() {
+            self.tell_fleet(host);
+        }
         if self.saved.elapsed() >= SAVE_EVERY {
             self.save_all().await;
         }
@@ -327,13 +349,21 @@ impl Owner {
             }
         }
         for (host, reason) in self.disputes.due(&view, Instant::now()) {
-            dispute::tell(&self.telling, self.parts.bus.clone(), host, reason);
+            let word = AgentCommand::Disputed { reason };
+            dispute::tell(&self.telling, self.parts.bus.clone(), host, word);
         }
         let wall = self.parts.clock.now().wall;
         for FleetEvent { host, draft } in events {
             self.save(&host).await;
             self.parts.history.record(Some(host), draft, wall).await;
         }
+    }
+
+    /// Tells `host` what it must know of the others.
+    fn tell_fleet(&mut self, host: &HostName) {
+        let Some(seen) = self.state.host(host) else { return };
+        let Some(word) = self.brake.word(seen, self.parts.clock.now().mono) else { return };
+        dispute::tell(&self.telling, self.parts.bus.clone(), host.clone(), word);
     }
 
     async fn obey(&mut self, command: Command) {

@@ -71,7 +71,7 @@ fn lab() -> (FakeEngine, RecreateOrder) {
     fake.join("web", "net-b", &json!({ "Aliases": ["b"], "IPAMConfig": { "IPv4Address": "10.1.0.5" } }));
     fake.run("bystander", &json!({}));
     let op = OperationId::new("op:1").unwrap();
-    (fake, RecreateOrder { op, id, volumes: AnonymousVolumes::Remove, stop_timeout: None })
+    (fake, RecreateOrder { op, id, volumes: AnonymousVolumes::Remove, stop_timeout: None, join: None })
 }
 
 fn id_of(fake: &FakeEngine, name: &str) -> String {
@@ -278,7 +278,7 @@ async fn a_refusal_touches_nothing() {
         (shared, RecreateRefusal::NamespaceGone("0123456789abcdef".to_owned())),
     ] {
         let op = OperationId::new("op").unwrap();
-        let order = RecreateOrder { op, id, volumes: AnonymousVolumes::Keep, stop_timeout: None };
+        let order = RecreateOrder { op, id, volumes: AnonymousVolumes::Keep, stop_timeout: None, join: None };
         let outcome = recreate(&fake, &Journal::default(), &order).await;
         assert!(matches!(&outcome, Err(RecreateError::Refused(why)) if *why == reason), "{outcome:?}");
     }

@@ -88,6 +88,7 @@ impl Actuator {
             id: action.id.clone(),
             volumes: self.volumes,
             stop_timeout: self.stop_timeout,
+            join: action.join.clone(),
         };
         Some(match recreate(self.builder.as_ref(), &journal, &order).await {
             Ok(_) => Ok(()),
@@ -184,6 +185,7 @@ mod tests {
             id: engine.run("web", &json!({})),
             name: "web".parse().unwrap(),
             kind: ActionKind::Recreate,
+            join: None,
             by: Actor::Agent,
             reason: "100 % loss".to_owned(),
         };

@@ -21,9 +21,11 @@ mod looks;
 mod outbox;
 mod owner;
 mod processes;
+mod references;
 mod reporter;
 mod sampling;
 mod socket;
+mod starvation;
 mod steps;
 mod streams;
 mod sweep;
@@ -119,6 +121,8 @@ enum Message {
     Capability(Capability),
     /// The host's identity card, but for its engine.
     Identity(Box<HostIdentity>),
+    /// The host's own addresses that are to be probed.
+    References(oneshot::Sender<Vec<IpAddr>>),
     /// Every container, to be measured.
     Subjects(oneshot::Sender<Vec<Subject>>),
     /// Every container whose loss is to be tested.
@@ -150,7 +154,7 @@ impl Asker {
 /// Runs an agent until `shutdown`. Errors are those of its database at the start; later ones are logged and survived.
 pub async fn run(
     settings: AgentSettings,
-    parts: AgentParts,
+    mut parts: AgentParts,
     shutdown: CancellationToken,
 ) -> Result<(), StoreError> {
     let clock = clock::Clock::start();
@@ -168,6 +172,8 @@ pub async fn run(
     let desired = parts.db.load_desired().await?;
     let tracker = TaskTracker::new();
     let (inbox, messages) = mpsc::channel(INBOX);
+    let wakeful = |pinger| Arc::new(starvation::Wakeful::new(pinger, inbox.clone())) as Arc<dyn Pinger>;
+    parts.pinger = parts.pinger.map(wakeful);
     let asker = Asker { owner: inbox.clone(), db: parts.db.clone() };
     let (keeper, outbox_grew) = keeper::spawn(&tracker, &parts.db, &settings.host);
 
@@ -196,6 +202,7 @@ pub async fn run(
     let actuator = actuator::Actuator::new(&parts, &settings, refresher, &shutdown);
     if let (Detector::Sprt(rates), Some(pinger)) = (settings.policy.detector, parts.pinger.clone()) {
         let probe_timeout = settings.policy.probe_timeout;
+        references::spawn(&tracker, pinger.clone(), inbox.clone(), &shutdown);
         let wiring = streams::Wiring { pinger, probe_timeout, clock, inbox: inbox.clone() };
         streams::spawn(&tracker, rates, wiring, &shutdown);
     }

@@ -14,15 +14,17 @@ use super::clock::Clock;
 use super::keeper::{Keep, Keeper};
 use super::{AgentParts, AgentSettings, Message, processes, sweep};
 use crate::bus::{
-    AgentCommand, AgentReply, CommandError, EngineReport, EngineStatus, HostReport, PROTOCOL_VERSION,
-    WhyReport,
+    AgentCommand, AgentReply, CommandError, EngineReport, EngineStatus, FleetReport, HostReport,
+    PROTOCOL_VERSION, WhyReport,
 };
 use crate::docker::{EngineInfo, EngineMachine};
 use crate::model::{
     Actor, CheckKind, ContainerName, DesiredState, Event, EventDraft, EventId, EventKind, Freeze,
     HostIdentity, Timestamp,
 };
-use crate::monitor::decide::{Decision, Detector, HostState, Input, Memory, Target};
+use crate::monitor::decide::{
+    Decision, Detector, FleetQuestion, FleetWord, HostState, Input, Memory, Target,
+};
 
 /// Events kept per container for `why`, and containers they are kept for.
 const EVENTS_KEPT: usize = 50;
@@ -168,6 +170,7 @@ impl Owner {
             Message::Identity(identity) => self.identity = *identity,
             // Who asked may be gone, when the agent ends.
             Message::Targets(answer) => drop(answer.send(self.state.targets())),
+            Message::References(answer) => drop(answer.send(self.state.references())),
             Message::Subjects(answer) => drop(answer.send(self.state.subjects())),
             Message::Ask(command, answer) => {
                 // An agent that has just started must not say that there are no containers.
@@ -202,6 +205,7 @@ impl Owner {
             }
             Decision::Look(id) => drop(self.wiring.tracker.spawn(self.wiring.actuator.clone().look(id))),
             Decision::Emit(draft) => self.emit(draft),
+            Decision::Report => self.wiring.changed.notify_one(),
             Decision::Remember(id, attachments) => keeper.keep(Keep::Answered(id, attachments)),
             Decision::Quarantine(name, since) => keeper.keep(Keep::Quarantine(name, since)),
             Decision::Release(name, at) => keeper.keep(Keep::Release(name, at)),
@@ -260,12 +264,18 @@ impl Owner {
 
     fn check(&self, kind: CheckKind, targets: Vec<Target>) {
         let (inbox, pinger) = (self.wiring.inbox.clone(), self.parts.pinger.clone());
-        let policy = self.settings.policy.clone();
+        let (policy, references) = (self.settings.policy.clone(), self.state.references());
         self.wiring.tracker.spawn(async move {
             let checked = match pinger {
                 None => sweep::unprobed(&targets),
                 Some(pinger) => {
-                    sweep::check(pinger.as_ref(), &policy, kind, &targets).await.unwrap_or_else(|error| {
+                    let count = sweep::count(&policy, kind);
+                    let (references, checked) = tokio::join!(
+                        sweep::references(pinger.as_ref(), count, &references),
+                        sweep::check(pinger.as_ref(), &policy, kind, &targets)
+                    );
+                    let _ = inbox.send(Message::Input(Input::References(references))).await;
+                    checked.unwrap_or_else(|error| {
                         tracing::warn!(%error, "nothing could be probed");
                         sweep::unprobed(&targets)
                     })
@@ -303,6 +313,15 @@ impl Owner {
             }
             AgentCommand::Unfreeze => self.freeze(None),
             AgentCommand::Disputed { reason } => self.done(Input::Disputed(reason)),
+            AgentCommand::Fleet { nonce, .. } if nonce != self.nonce => {
+                AgentReply::Error(CommandError::Refused {
+                    reason: "that is for an earlier process".to_owned(),
+                })
+            }
+            AgentCommand::Fleet { budget, asked, restarts, hold, .. } => {
+                let leave = asked.map(|asked| (asked, restarts));
+                self.done(Input::Fleet(FleetWord { budget, leave, hold }))
+            }
         };
         // Who asked may have given up; that is theirs to handle.
         let _ = to.send(reply);
@@ -354,8 +373,14 @@ impl Owner {
             desired_synced: self.desired_synced,
             outbox: None,
             identity: Some(self.identity()),
+            fleet: Some(self.fleet_question()),
             containers: self.state.reports(now),
         }
+    }
+
+    fn fleet_question(&self) -> FleetReport {
+        let FleetQuestion { budget, asked, wanted } = self.state.fleet_question();
+        FleetReport { budget, asked, wanted }
     }
 
     /// The identity card; what no file tells here, the engine may.
@@ -393,7 +418,10 @@ fn is_about_containers(command: &AgentCommand) -> bool {
         | AgentCommand::Processes { .. }
         | AgentCommand::Restart { .. }
         | AgentCommand::Release { .. } => true,
-        AgentCommand::Freeze { .. } | AgentCommand::Unfreeze | AgentCommand::Disputed { .. } => false,
+        AgentCommand::Freeze { .. }
+        | AgentCommand::Unfreeze
+        | AgentCommand::Disputed { .. }
+        | AgentCommand::Fleet { .. } => false,
     }
 }
 

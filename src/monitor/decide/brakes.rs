@@ -7,7 +7,7 @@ use super::listing::on_stop;
 use super::state::{History, HostState};
 use super::watch::{Ailment, End, LastLook, Watch};
 use super::{Hold, Listing};
-use crate::model::{ActionKind, Mono, Now, OnStop, Rate, RunState};
+use crate::model::{ActionKind, Maintenance, Mono, Now, OnStop, Rate, RunState};
 
 /// A deploy by compose takes longer between stop and removal than `docker restart` does.
 const COMPOSE_SETTLES: u32 = 4;
@@ -37,13 +37,20 @@ impl HostState {
         {
             return Some(Hold::Maintenance(until));
         }
+        if let Some(hold) = maintained_by_label(watch, now) {
+            return Some(hold);
+        }
         if let Some((how, _)) = self.freeze_at(now.wall) {
             return Some(Hold::Frozen(how));
         }
-        if let (Ailment::Lossy(_), Some(network)) = (ailment, &watch.failed_network)
-            && self.breaker.is_open(network)
-        {
-            return Some(Hold::Breaker(network.clone()));
+        if let Some(hold) = self.being_deployed(watch, ailment, now) {
+            return Some(hold);
+        }
+        if let Some(hold) = self.dependency(watch, ailment, now) {
+            return Some(hold);
+        }
+        if let (Ailment::Lossy(_), Some(hold)) = (ailment, self.acquittal(watch, now.mono)) {
+            return Some(hold);
         }
         if self.policy.dry_run {
             return Some(Hold::DryRun);
@@ -59,8 +66,16 @@ impl HostState {
             }
             _ if self.restarts_under_way() >= self.policy.restarts_at_once => Some(Hold::HostBusy),
             _ if self.host_restarts.is_spent(self.policy.host_budget, now.mono) => Some(Hold::HostBudget),
-            _ => None,
+            _ => self.fleet.withholds(now.mono),
         }
+    }
+
+    /// Whether somebody is deploying its project. What crashed is started all the same: that was nobody's doing.
+    fn being_deployed(&self, watch: &Watch, ailment: Ailment, now: Now) -> Option<Hold> {
+        let crashed = matches!(ailment, Ailment::Down(End::Crashed));
+        let project = watch.facts.project().filter(|_| !crashed && !watch.cut_off_by_us)?;
+        let until = self.deploys.until(project, now.mono)?;
+        Some(Hold::Deploy(project.to_owned(), until))
     }
 
     /// Whether it is down and that is nobody's fault.
@@ -104,6 +119,15 @@ impl HostState {
             history.under_way.as_ref().is_some_and(|under_way| under_way.kind != ActionKind::Start)
         };
         self.histories.values().filter(restarts).count()
+    }
+}
+
+/// Whether its label says that it is being maintained now.
+fn maintained_by_label(watch: &Watch, now: Now) -> Option<Hold> {
+    match watch.facts.maintenance_label()? {
+        Maintenance::Open => Some(Hold::MaintenanceLabel(None)),
+        Maintenance::Until(until) if now.wall < until => Some(Hold::MaintenanceLabel(Some(until))),
+        Maintenance::Until(_) | Maintenance::Over | Maintenance::Unreadable(_) => None,
     }
 }
 

@@ -1,11 +1,13 @@
-//! What a round of checks says: of networks first, then of each container.
+//! What a round of checks says: of what is shared first, then of each container.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::breaker::{BreakerChange, NetworkTally};
+use super::reference::LOOPBACK;
+use super::shared::{BreakerChange, Member, Shared};
 use super::state::HostState;
+use super::watch::Watch;
 use super::{Checked, Decision, Finding};
 use crate::model::{Actor, CheckKind, EventDraft, EventKind, Now, Verdict};
 
@@ -15,7 +17,7 @@ impl HostState {
             return;
         }
         if kind == CheckKind::Sweep {
-            self.judge_networks(results, out);
+            self.judge_shared(results, now, out);
         }
         let mut suspects = Vec::new();
         for result in results.iter().filter(|result| result.finding != Finding::UnderWay) {
@@ -32,10 +34,11 @@ impl HostState {
                 out.push(Decision::Remember(result.id.clone(), first_answers));
             }
             let in_grace = watch.grace_until(policy).is_some_and(|until| now.mono < until);
-            let breaker = watch.failed_network.as_ref().is_some_and(|network| self.breaker.is_open(network));
+            let acquitted = self.acquittal(&self.watches[&result.id], now.mono).is_some();
+            let watch = self.watches.get_mut(&result.id).expect("found above");
             match record.verdict {
                 Verdict::Pass => (watch.lossy, watch.proof) = (None, None),
-                Verdict::Fail if in_grace || breaker => {}
+                Verdict::Fail if in_grace || acquitted => {}
                 Verdict::Fail => {
                     let confirmed = kind == CheckKind::Confirm
                         || policy.confirm_probes == 0
@@ -56,43 +59,112 @@ impl HostState {
         }
     }
 
-    fn judge_networks(&mut self, results: &[Checked], out: &mut Vec<Decision>) {
-        let mut tallies = BTreeMap::<String, NetworkTally>::new();
+    /// Judges what is shared. What fails behind a gateway that loses packets too is explained by that.
+    fn judge_shared(&mut self, results: &[Checked], now: Now, out: &mut Vec<Decision>) {
+        let (mut members, mut behind) = (Vec::new(), BTreeSet::new());
         for result in results {
             let Some(watch) = self.watches.get(&result.id) else { continue };
             if watch.facts.started_at != result.started_at {
                 continue;
             }
             let threshold = self.threshold_of(&watch.facts.name);
-            for (network, failed) in watch.networks_tallied(&result.outcomes, threshold) {
-                let tally = tallies.entry(network).or_default();
-                tally.pingable += 1;
-                tally.failing += u32::from(failed);
+            let mut networks = watch.networks_tallied(&result.outcomes, threshold);
+            // What it shows behind such a gateway says nothing of what it shares, good or bad.
+            networks.retain(|network, failing| match self.references.fault(&watch.facts, network) {
+                Some(fault) if *failing => {
+                    behind.insert((fault.network.clone(), fault.to_string()));
+                    false
+                }
+                _ => true,
+            });
+            if networks.is_empty() {
+                continue;
             }
+            let failing = networks.values().any(|failing| *failing);
+            let others = Self::shared_beside_networks(watch).map(|shared| (shared, failing));
+            let networks = networks.into_iter().map(|(network, failing)| (Shared::Network(network), failing));
+            members.push(networks.chain(others).collect::<Member>());
         }
         let listed = self.watches.values().filter(|watch| self.listing(watch).is_monitored());
-        let monitored =
-            listed.flat_map(|watch| watch.facts.networks.iter().map(|net| net.network.clone())).collect();
-        for change in self.breaker.judge(&tallies, &monitored) {
-            let draft = match change {
-                BreakerChange::Opened { network, tally } => EventDraft::new(
-                    EventKind::BreakerOpened,
-                    Actor::Agent,
-                    format!(
-                        "{} of {} pingable containers of network {network} fail at once: the network is to blame, \
-                         so nothing is restarted for loss there.",
-                        tally.failing, tally.pingable
-                    ),
-                )
-                .with(json!({ "network": network, "failing": tally.failing, "pingable": tally.pingable })),
-                BreakerChange::Closed { network } => EventDraft::new(
-                    EventKind::BreakerClosed,
-                    Actor::Agent,
-                    format!("Network {network} is well again; loss is healed there as before."),
-                )
-                .with(json!({ "network": network })),
-            };
-            out.push(Decision::Emit(draft));
+        let monitored = listed.flat_map(Self::shared).collect();
+        let changes = self.breaker.judge(&members, &monitored, now.mono);
+        self.say_faults(behind, out);
+        out.extend(changes.into_iter().map(|change| Decision::Emit(told(change))));
+    }
+
+    fn say_faults(&mut self, behind: BTreeSet<(Option<String>, String)>, out: &mut Vec<Decision>) {
+        for (network, words) in behind {
+            if self.faults_said.insert(network.clone()) {
+                let text = format!("Containers fail, but {words}: nothing is restarted for loss there.");
+                out.push(Decision::Emit(
+                    EventDraft::new(EventKind::BreakerOpened, Actor::Agent, text).with(fault_data(network)),
+                ));
+            }
+        }
+        let lossy = |network: &Option<String>| match network {
+            None => self.references.is_lossy(LOOPBACK),
+            Some(network) => {
+                let gateways = |watch: &Watch| self.references.fault(&watch.facts, network).is_some();
+                self.watches.values().any(gateways)
+            }
+        };
+        let over: Vec<Option<String>> =
+            self.faults_said.iter().filter(|network| !lossy(network)).cloned().collect();
+        for network in over {
+            self.faults_said.remove(&network);
+            let text = "The host's own addresses answer again; loss is healed as before.";
+            out.push(Decision::Emit(
+                EventDraft::new(EventKind::BreakerClosed, Actor::Agent, text).with(fault_data(network)),
+            ));
+        }
+    }
+
+    /// Goes on where a guess was not borne out for too long.
+    pub(super) fn give_up_guesses(&mut self, now: Now, out: &mut Vec<Decision>) {
+        let given_up = self.breaker.expire(now.mono);
+        out.extend(given_up.into_iter().map(|change| Decision::Emit(told(change))));
+    }
+}
+
+fn fault_data(network: Option<String>) -> serde_json::Value {
+    match network {
+        Some(network) => json!({ "shared": "gateway", "network": network }),
+        None => json!({ "shared": "loopback" }),
+    }
+}
+
+fn data(shared: &Shared) -> serde_json::Value {
+    let mut data = json!({ "shared": shared.kind(), "name": shared.name() });
+    if let Shared::Network(network) = shared {
+        data["network"] = json!(network);
+    }
+    data
+}
+
+/// What the history says of a breaker.
+fn told(change: BreakerChange) -> EventDraft {
+    let draft = |kind, shared: &Shared, text| EventDraft::new(kind, Actor::Agent, text).with(data(shared));
+    match change {
+        BreakerChange::Opened(shared, tally) => {
+            let text = format!(
+                "{} of {} pingable containers of {shared} fail at once: that is to blame, so nothing is restarted for \
+                 loss there.",
+                tally.failing, tally.pingable
+            );
+            let mut draft = draft(EventKind::BreakerOpened, &shared, text);
+            draft.data["failing"] = json!(tally.failing);
+            draft.data["pingable"] = json!(tally.pingable);
+            draft
+        }
+        BreakerChange::Closed(shared) => {
+            let text = format!("Loss within {shared} is no longer shared; it is healed there as before.");
+            draft(EventKind::BreakerClosed, &shared, text)
+        }
+        BreakerChange::GivenUp(shared) => {
+            let text = format!(
+                "Much of {shared} still fails, and nothing bore out that it is to blame: loss is healed there as before."
+            );
+            draft(EventKind::BreakerClosed, &shared, text)
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use crate::model::{Mono, Timestamp};
+use super::reference::HostFault;
+use super::shared::Shared;
+use crate::model::{Mono, Rate, Timestamp};
 
 /// A brake that holds, in the order they are asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Hold {
     /// The engine cannot be reached.
     EngineUnreachable(String),
@@ -26,16 +28,37 @@ pub enum Hold {
     Quarantined(Timestamp),
     /// An administrator maintains it.
     Maintenance(Timestamp),
+    /// Its label says that it is being maintained; until when, if it says that too.
+    MaintenanceLabel(Option<Timestamp>),
     /// Healing is frozen, by whom and until when.
     Frozen(String),
-    /// Much of its network fails at once.
-    Breaker(String),
+    /// Its compose project is being deployed.
+    Deploy(String, Mono),
+    /// What it needs is down or failing, and is healed first.
+    Dependency {
+        /// The other container.
+        on: String,
+        /// What is wrong with that.
+        how: String,
+        /// When this one is healed all the same.
+        until: Mono,
+    },
+    /// The host itself loses packets.
+    HostFault(HostFault),
+    /// Much of what it shares with others fails at once.
+    Breaker(Shared),
+    /// Several hosts fail at once, as the controller says.
+    FleetBreaker(String),
     /// Too soon after the last action on it.
     Backoff(Mono),
     /// Enough restarts run at once on this host.
     HostBusy,
     /// Enough containers of this host were restarted lately.
     HostBudget,
+    /// The controller has not yet said whether the fleet's budget allows it.
+    FleetLeave(Rate),
+    /// The fleet's budget is spent.
+    FleetBudget(Rate),
     /// Enough containers were started this second.
     StartRate(Mono),
     /// Nothing is done in a dry run.
@@ -47,6 +70,8 @@ impl Hold {
     pub(super) fn until(&self) -> Option<Mono> {
         match self {
             Self::Settling(until)
+            | Self::Deploy(_, until)
+            | Self::Dependency { until, .. }
             | Self::Replaced(_, until)
             | Self::Backoff(until)
             | Self::StartRate(until) => Some(*until),
@@ -54,9 +79,27 @@ impl Hold {
         }
     }
 
-    /// Whether an administrator or the breaker froze healing.
+    /// When it ends by the wall clock, where somebody said so.
+    pub(super) fn wall_until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Maintenance(until) => Some(*until),
+            Self::MaintenanceLabel(until) => *until,
+            _ => None,
+        }
+    }
+
+    /// Whether healing is withheld though nothing is wrong with how the container was healed before.
     pub(super) fn is_freeze(&self) -> bool {
-        matches!(self, Self::Maintenance(_) | Self::Frozen(_) | Self::Breaker(_))
+        matches!(
+            self,
+            Self::Maintenance(_)
+                | Self::MaintenanceLabel(_)
+                | Self::Frozen(_)
+                | Self::Deploy(..)
+                | Self::HostFault(_)
+                | Self::Breaker(_)
+                | Self::FleetBreaker(_)
+        )
     }
 
     /// Whether it is meant to stay as it is.
@@ -84,14 +127,32 @@ impl fmt::Display for Hold {
             ),
             Self::Maintenance(until) => write!(f, "in maintenance until {until}"),
             Self::Frozen(how) => write!(f, "healing is frozen: {how}"),
-            Self::Breaker(network) => write!(
-                f,
-                "much of network {network} fails at once, so the network is to blame and not the container"
-            ),
+            Self::MaintenanceLabel(None) => f.write_str("in maintenance by its label dockhealth.maintenance"),
+            Self::MaintenanceLabel(Some(until)) => {
+                write!(f, "in maintenance until {until}, by its label dockhealth.maintenance")
+            }
+            Self::Deploy(project, _) => {
+                write!(
+                    f,
+                    "several containers of compose project {project} were just made or restarted by somebody"
+                )
+            }
+            Self::Dependency { on, how, .. } => write!(f, "{on}, which it needs, {how}, and is healed first"),
+            Self::HostFault(fault) => fault.fmt(f),
+            Self::Breaker(shared) => {
+                write!(f, "much of {shared} fails at once, so that is to blame and not the container")
+            }
+            Self::FleetBreaker(why) => write!(f, "{why}, so it is not this container that is to blame"),
             Self::Backoff(_) => f.write_str("too soon after the last action on it (backoff)"),
             Self::HostBusy => f.write_str("other restarts on this host are under way"),
             Self::HostBudget => {
                 f.write_str("enough containers of this host were restarted lately (--host-budget)")
+            }
+            Self::FleetLeave(budget) => {
+                write!(f, "the controller is asked whether the fleet's budget of {budget} allows it")
+            }
+            Self::FleetBudget(budget) => {
+                write!(f, "enough containers of the fleet were restarted lately (--fleet-budget {budget})")
             }
             Self::StartRate(_) => f.write_str("enough containers were started this second"),
             Self::DryRun => f.write_str("the agent runs with --dry-run"),

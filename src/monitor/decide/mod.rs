@@ -4,13 +4,17 @@
 //! it and by the brakes that hold it, so a lost or doubled input changes nothing for long.
 
 mod brakes;
-mod breaker;
 mod checks;
+mod dependencies;
+mod deploys;
+mod fleet;
 mod hold;
 mod limits;
 mod listing;
 mod orders;
 mod policy;
+mod reference;
+mod shared;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -20,6 +24,7 @@ mod watch;
 mod words;
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::model::{
     ActionKind, Actor, CheckKind, ContainerFacts, ContainerId, ContainerName, DesiredState, EventDraft,
@@ -27,9 +32,12 @@ use crate::model::{
 };
 use crate::monitor::ping::ProbeOutcome;
 
+pub use fleet::{FleetQuestion, FleetWord};
 pub use hold::Hold;
 pub use listing::{Listing, OwnContainers};
 pub use policy::{Detector, ErrorRates, Policy, RestartMode};
+pub use reference::HostFault;
+pub use shared::Shared;
 pub use state::{HostState, Memory};
 pub use view::Explanation;
 pub use watch::Attachment;
@@ -90,6 +98,8 @@ pub struct Action {
     pub name: ContainerName,
     /// What.
     pub kind: ActionKind,
+    /// When it is recreated: whose network namespace it is to share, in place of one that is gone.
+    pub join: Option<ContainerId>,
     /// Who wants it.
     pub by: Actor,
     /// Why, in one plain sentence.
@@ -154,6 +164,13 @@ pub enum Input {
     LocalFreeze(Option<Freeze>),
     /// Two agents claim this host or its engine, as the controller says; believed for a while only.
     Disputed(String),
+    /// How addresses of the host's own answer ([`HostState::references`]): told before the round of checks that was
+    /// probed with them.
+    References(Vec<ProbeOutcome>),
+    /// The agent itself did not get to run for so long, so what was probed meanwhile does not count.
+    Starved(Duration),
+    /// What the controller says of the other hosts.
+    Fleet(FleetWord),
     /// One round of checks is through.
     Swept(CheckKind, Vec<Checked>),
     /// An action is through.
@@ -177,6 +194,8 @@ pub enum Decision {
     Act(Action),
     /// Tell everyone.
     Emit(EventDraft),
+    /// Report to the controller now: it is asked for something.
+    Report,
     /// Keep over a restart of the agent: these addresses have answered.
     Remember(ContainerId, Vec<Attachment>),
     /// Keep over a restart of the agent: quarantined since then.

@@ -1,21 +1,27 @@
 //! The state of one host, and how inputs become decisions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::breaker::Breaker;
+use super::deploys::Deploys;
+use super::fleet::Fleet;
 use super::limits::Window;
 use super::listing::listing;
+use super::reference::{LOOPBACK, References};
+use super::shared::{Breaker, Shared};
 use super::watch::{Attachment, LastLook, Watch};
 use super::{Decision, Hold, Input, Listing, OwnContainers, Policy, Sign, Target};
 use crate::model::{
     ActionKind, Actor, ContainerFacts, ContainerId, ContainerName, DesiredEntry, DesiredState, EventDraft,
-    EventKind, Freeze, HostName, Mono, Now, OperationId, Rate, Threshold, Timestamp,
+    EventKind, Freeze, HostName, Mono, Namespace, Now, OperationId, Rate, Threshold, Timestamp,
 };
 
 /// How long the controller's word of a disputed identity is believed without being repeated.
 const DISPUTE_LASTS: Duration = Duration::from_secs(30);
+
+/// How long `why` tells of the agent's own starvation.
+const STARVATION_SHOWN: Duration = Duration::from_mins(1);
 
 /// What an agent remembers over its own restart.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +54,8 @@ pub(super) struct History {
     /// What was last said of why it is left alone or would be acted on, so that it is said once.
     pub(super) said_hold: Option<Hold>,
     pub(super) interrupted: bool,
+    /// Since when something has ailed it without a break.
+    pub(super) ailing_since: Option<Mono>,
 }
 
 /// An action that was begun and of whose end nothing is known yet.
@@ -78,6 +86,17 @@ pub struct HostState {
     pub(super) watches: BTreeMap<ContainerId, Watch>,
     pub(super) histories: BTreeMap<ContainerName, History>,
     pub(super) breaker: Breaker,
+    pub(super) references: References,
+    /// Networks whose gateway was said to lose packets, and `None` for loopback.
+    pub(super) faults_said: BTreeSet<Option<String>>,
+    /// Names of containers that are gone, by their ids, as long as others are to share their network namespaces.
+    pub(super) former_owners: BTreeMap<String, ContainerName>,
+    pub(super) deploys: Deploys,
+    pub(super) fleet: Fleet,
+    /// How late the agent itself was, and until when that is shown.
+    pub(super) starved: Option<(Duration, Mono)>,
+    /// All containers were listed once: what appears from then on was made by someone.
+    listed_once: bool,
     pub(super) host_restarts: Window,
     pub(super) starts: Window,
     pub(super) answered: BTreeMap<ContainerId, Vec<Attachment>>,
@@ -110,6 +129,13 @@ impl HostState {
             watches: BTreeMap::new(),
             histories: BTreeMap::new(),
             breaker: Breaker::default(),
+            references: References::default(),
+            faults_said: BTreeSet::new(),
+            former_owners: BTreeMap::new(),
+            deploys: Deploys::default(),
+            fleet: Fleet::default(),
+            starved: None,
+            listed_once: false,
             host_restarts: Window::default(),
             starts: Window::default(),
             answered: memory.answered,
@@ -146,13 +172,16 @@ impl HostState {
             Input::Listed(all, signs) => self.listed(all, &signs, now),
             Input::Seen(facts) => self.seen(*facts, now),
             Input::Looked(id) => self.looked(&id),
-            Input::Gone(id) => drop(self.watches.remove(&id)),
+            Input::Gone(id) => self.gone(&id),
             Input::Told(sign) => self.told(&sign),
             Input::EngineLost(why) => self.engine_lost(why, &mut out),
             Input::EngineBack => self.engine_back(&mut out),
             Input::Desired(desired) => self.desired = desired,
             Input::LocalFreeze(freeze) => self.local_freeze = freeze,
             Input::Disputed(reason) => self.disputed = Some((reason, now.mono + DISPUTE_LASTS)),
+            Input::References(outcomes) => self.references.hear(&outcomes, self.threshold()),
+            Input::Starved(late) => self.starved = Some((late, now.mono + STARVATION_SHOWN)),
+            Input::Fleet(word) => self.fleet_said(word, now),
             Input::Swept(kind, results) => self.swept(kind, &results, now, &mut out),
             Input::Acted(op, result) => self.acted(&op, result, &mut out),
             Input::Restart(name) => self.restart_by_operator(&name, &mut out),
@@ -182,6 +211,45 @@ impl HostState {
             .collect()
     }
 
+    /// The host's own addresses that tell whether a loss is its own fault, to be probed with every round of checks.
+    pub fn references(&self) -> Vec<IpAddr> {
+        if self.engine_lost.is_some() {
+            return Vec::new();
+        }
+        let checked =
+            self.watches.values().filter(|watch| watch.is_running() && self.listing(watch).is_monitored());
+        let gateways = checked.flat_map(|watch| &watch.facts.networks).flat_map(|net| &net.gateways).copied();
+        let all: BTreeSet<IpAddr> = gateways.chain([LOOPBACK]).collect();
+        all.into_iter().collect()
+    }
+
+    /// What `watch` shares with others.
+    pub(super) fn shared(watch: &Watch) -> impl Iterator<Item = Shared> {
+        let networks = watch.facts.networks.iter().map(|net| Shared::Network(net.network.clone()));
+        networks.chain(Self::shared_beside_networks(watch))
+    }
+
+    pub(super) fn shared_beside_networks(watch: &Watch) -> impl Iterator<Item = Shared> {
+        let project = watch.facts.project().map(|project| Shared::Project(project.to_owned()));
+        let image = Some(&watch.facts.image).filter(|image| !image.is_empty()).cloned().map(Shared::Image);
+        project.into_iter().chain(image).chain([Shared::Host])
+    }
+
+    /// What keeps loss that `watch` shows from being blamed on it.
+    pub(super) fn acquittal(&self, watch: &Watch, now: Mono) -> Option<Hold> {
+        let network = watch.failed_network.as_ref()?;
+        if let Some(fault) = self.references.fault(&watch.facts, network) {
+            return Some(Hold::HostFault(fault));
+        }
+        let shared: Vec<Shared> = std::iter::once(Shared::Network(network.clone()))
+            .chain(Self::shared_beside_networks(watch))
+            .collect();
+        if let Some(open) = self.breaker.open_among(shared.iter()) {
+            return Some(Hold::Breaker(open.clone()));
+        }
+        self.fleet.hold(now).map(|why| Hold::FleetBreaker(why.to_owned()))
+    }
+
     pub(super) fn target(&self, watch: &Watch) -> Target {
         let addresses = watch.facts.addresses();
         let counts = |address: &&IpAddr| watch.counts(**address, &self.policy);
@@ -198,7 +266,10 @@ impl HostState {
 
     fn listed(&mut self, all: Vec<ContainerFacts>, signs: &[Sign], now: Now) {
         let ids: std::collections::BTreeSet<ContainerId> = all.iter().map(|facts| facts.id.clone()).collect();
-        self.watches.retain(|id, _| ids.contains(id));
+        let gone: Vec<ContainerId> = self.watches.keys().filter(|id| !ids.contains(*id)).cloned().collect();
+        for id in &gone {
+            self.gone(id);
+        }
         for facts in all {
             self.seen(facts, now);
         }
@@ -212,7 +283,17 @@ impl HostState {
                 watch.note_interrupted();
             }
         }
+        let followed = |id: &String| {
+            self.watches
+                .values()
+                .any(|watch| matches!(&watch.facts.namespace, Namespace::Container(of) if of == id))
+        };
+        let unfollowed: Vec<String> = self.former_owners.keys().filter(|id| !followed(id)).cloned().collect();
+        for id in &unfollowed {
+            self.former_owners.remove(id);
+        }
         self.engine_was_lost = false;
+        self.listed_once = true;
         self.answered.clear();
         let (watches, budget) = (&self.watches, self.policy.budget);
         self.histories.retain(|name, history| {
@@ -222,7 +303,16 @@ impl HostState {
         });
     }
 
+    fn gone(&mut self, id: &ContainerId) {
+        let Some(gone) = self.watches.remove(id) else { return };
+        let follows = |watch: &Watch| watch.facts.namespace == Namespace::Container(id.to_string());
+        if self.watches.values().any(follows) {
+            self.former_owners.insert(id.to_string(), gone.facts.name);
+        }
+    }
+
     fn seen(&mut self, facts: ContainerFacts, now: Now) {
+        self.note_deploy(&facts, now);
         if let Some(watch) = self.watches.get_mut(&facts.id) {
             watch.update(facts, self.engine_was_lost, now);
             return;
@@ -232,6 +322,19 @@ impl HostState {
             watch.remember(known);
         }
         self.watches.insert(watch.facts.id.clone(), watch);
+    }
+
+    /// Notes what somebody does to a compose project: a new container, or one that was told to stop and runs again.
+    fn note_deploy(&mut self, facts: &ContainerFacts, now: Now) {
+        let Some(project) = facts.project() else { return };
+        let seen_change = match self.watches.get(&facts.id) {
+            None => self.listed_once,
+            Some(watch) => watch.is_run_anew(facts),
+        };
+        let nobody = self.engine_was_lost || facts.name.is_aside() || self.acted_on(&facts.name);
+        if seen_change && !nobody {
+            self.deploys.note(project, &facts.id, now.mono);
+        }
     }
 
     fn told(&mut self, sign: &Sign) {
@@ -259,6 +362,7 @@ impl HostState {
         self.engine_lost = Some(why);
         self.engine_was_lost = true;
         self.watches.values_mut().for_each(Watch::note_engine_lost);
+        self.deploys.clear();
     }
 
     fn engine_back(&mut self, out: &mut Vec<Decision>) {

@@ -23,17 +23,21 @@ impl HostState {
         }
         self.host_restarts.expire(self.policy.host_budget.window, now.mono);
         self.say_freeze(now, out);
+        self.deploys.expire(now.mono);
+        self.give_up_guesses(now, out);
         self.mark_detached(now.mono);
         let ids: Vec<ContainerId> = self.watches.keys().cloned().collect();
         for id in ids {
             self.treat(&id, now, out);
         }
+        self.ask_for_leave(now, out);
+        self.wake_no_later(self.breaker.wake_at());
         self.wake_no_later(self.disputed.as_ref().map(|(_, until)| *until));
         let freeze_ends = self.freeze_at(now.wall).and_then(|(_, freeze)| freeze.until);
         self.wake_no_later(freeze_ends.map(|until| now.mono_at(until)));
     }
 
-    fn wake_no_later(&mut self, at: Option<Mono>) {
+    pub(super) fn wake_no_later(&mut self, at: Option<Mono>) {
         self.wake = [self.wake, at].into_iter().flatten().min();
     }
 
@@ -76,9 +80,16 @@ impl HostState {
 
     pub(super) fn owner_of(&self, watch: &Watch) -> Option<&Watch> {
         let Namespace::Container(owner) = &watch.facts.namespace else { return None };
-        self.watches
-            .values()
-            .find(|other| other.facts.id.as_str() == owner || other.facts.name.as_str() == owner)
+        let called = |name: &str| self.watches.values().find(|other| other.facts.is_called(name));
+        called(owner).or_else(|| called(self.former_owners.get(owner)?.as_str()))
+    }
+
+    /// The container of the same name as the one whose network namespace `watch` was made to share, when that is gone:
+    /// the engine names it by its id, so no restart finds the new one.
+    pub(super) fn rejoins(&self, watch: &Watch) -> Option<ContainerId> {
+        let Namespace::Container(named) = &watch.facts.namespace else { return None };
+        let owner = self.owner_of(watch)?;
+        (!owner.facts.is_called(named)).then(|| owner.facts.id.clone())
     }
 
     pub(super) fn acted_on(&self, name: &ContainerName) -> bool {
@@ -94,20 +105,24 @@ impl HostState {
             if let Some(history) = self.histories.get_mut(&name) {
                 history.said_failing = false;
                 history.said_hold = None;
+                history.ailing_since = None;
             }
             // Nobody checks it from now on: what was seen is old, should it be listed again.
             self.watches.get_mut(id).expect("treated by its id").forget_loss();
             return;
         }
         let Some(ailment) = watch.ailment() else {
+            if let Some(history) = self.histories.get_mut(&name) {
+                history.ailing_since = None;
+            }
             self.say_recovered(id, now, out);
             return;
         };
+        self.histories.entry(name.clone()).or_default().ailing_since.get_or_insert(now.mono);
+        let watch = &self.watches[id];
         let (hold, proof) = (self.hold(watch, ailment, listing, now), watch.proof);
         self.wake_no_later(hold.as_ref().and_then(Hold::until));
-        if let Some(Hold::Maintenance(until)) = &hold {
-            self.wake_no_later(Some(now.mono_at(*until)));
-        }
+        self.wake_no_later(hold.as_ref().and_then(Hold::wall_until).map(|until| now.mono_at(until)));
         let left_alone = hold.as_ref().is_some_and(Hold::is_left_alone);
         let reason = self.reason_of(id, ailment);
         let history = self.histories.entry(name.clone()).or_default();
@@ -122,6 +137,7 @@ impl HostState {
         match hold {
             None => self.act(id, ailment, reason, now, out),
             Some(Hold::Looking) => self.look(id, out),
+            Some(Hold::FleetLeave(_) | Hold::FleetBudget(_)) => self.fleet.wait(),
             Some(hold) => self.say_hold(&name, &hold, &reason, out),
         }
     }
@@ -178,6 +194,7 @@ impl HostState {
             self.starts.note(now.mono);
         } else {
             self.host_restarts.note(now.mono);
+            self.fleet.spend();
         }
         self.begin(id, kind, Actor::Agent, reason, Some(now.mono), out);
     }
@@ -186,6 +203,9 @@ impl HostState {
         let watch = &self.watches[id];
         let shared =
             self.watches.values().any(|other| self.owner_of(other).is_some_and(|o| o.facts.id == *id));
+        if self.rejoins(watch).is_some() {
+            return ActionKind::Recreate;
+        }
         match ailment {
             Ailment::Down(_) => ActionKind::Start,
             // A new container has a new id, which those who share its network namespace could not follow.
@@ -217,7 +237,8 @@ impl HostState {
         history.under_way = Some(UnderWay { op: op.clone(), kind, by, counted_at: counts_at });
         let known = history.ours.is_some_and(|ours| ours.was_pingable);
         history.ours = Some(OurAction { was_pingable: was_pingable || known });
-        out.push(Decision::Act(Action { op, id: id.clone(), name, kind, by, reason }));
+        let join = self.rejoins(&self.watches[id]);
+        out.push(Decision::Act(Action { op, id: id.clone(), name, kind, join, by, reason }));
     }
 
     pub(super) fn acted(&mut self, op: &OperationId, result: ActionResult, out: &mut Vec<Decision>) {

@@ -6,7 +6,8 @@ use super::watch::Watch;
 use crate::bus::ContainerReport;
 use crate::metrics::{NetworkUse, Subject};
 use crate::model::{
-    CheckRecord, ContainerName, Freeze, Health, LossPercent, Now, RunState, Threshold, Timestamp, Verdict,
+    CheckRecord, ContainerName, Freeze, Health, LossPercent, Maintenance, Now, RunState, Threshold,
+    Timestamp, Verdict, clean,
 };
 
 /// What the core can tell of one container for `why`.
@@ -163,8 +164,8 @@ impl HostState {
             Some((Verdict::Fail, loss)) => {
                 let text =
                     loss.map_or("fails its check".to_owned(), |loss| format!("loses {loss} of its packets"));
-                match watch.failed_network.as_ref().filter(|network| self.breaker.is_open(network)) {
-                    Some(network) => (Health::Frozen, format!("{text}; {}", Hold::Breaker(network.clone()))),
+                match self.acquittal(watch, now.mono) {
+                    Some(hold) => (Health::Frozen, format!("{text}; {hold}")),
                     None => (Health::Failing, format!("{text}; that is being confirmed")),
                 }
             }
@@ -174,6 +175,10 @@ impl HostState {
             Some((Verdict::Inconclusive, _)) if history.ours.is_some_and(|ours| ours.was_pingable) => {
                 (Health::Failing, "runs, and has not answered since our last action on it".to_owned())
             }
+            Some((Verdict::Inconclusive, _)) if watch.is_pingable() => (
+                Health::Unknown,
+                "no probe of the last check counted: the agent itself did not get to run".to_owned(),
+            ),
             Some((Verdict::Inconclusive, _)) => {
                 let how = "no address of it has answered since it was last configured";
                 (Health::NotPingable, format!("{how}: judged by its state and HEALTHCHECK alone"))
@@ -204,10 +209,28 @@ impl HostState {
             let seconds = (until - now.mono).as_secs() + 1;
             brakes.push(format!("grace after its start: {seconds} s left"));
         }
-        for (network, tally) in self.breaker.open() {
+        brakes.extend(self.fleet.words());
+        for (shared, tally) in self.breaker.open() {
+            brakes.push(format!("breaker open for {shared}: {} of {} failed", tally.failing, tally.pingable));
+        }
+        let faults =
+            watch.facts.networks.iter().filter_map(|net| self.references.fault(&watch.facts, &net.network));
+        brakes.extend(faults.map(|fault| fault.to_string()));
+        if let Some(why) = self.fleet.hold(now.mono) {
+            brakes.push(format!("fleet breaker open: {why}"));
+        }
+        if let Some((late, _)) = self.starved.filter(|(_, until)| now.mono < *until) {
             brakes.push(format!(
-                "breaker open in network {network}: {} of {} failed",
-                tally.failing, tally.pingable
+                "the agent itself did not get to run: its timers were {:.1} s late, so the probes of that check do not \
+                 count",
+                late.as_secs_f64()
+            ));
+        }
+        if let Some(Maintenance::Unreadable(text)) = watch.facts.maintenance_label() {
+            brakes.push(format!(
+                "its label dockhealth.maintenance={} is passed over: it is neither true, false nor a time as \
+                 2026-11-22T08:30:00Z",
+                clean(text, 60)
             ));
         }
         if let Some((how, _)) = self.freeze_at(now.wall) {

@@ -211,6 +211,12 @@ impl Watch {
         }
     }
 
+    /// Whether `facts` show it running again after somebody told it to stop.
+    pub(super) fn is_run_anew(&self, facts: &ContainerFacts) -> bool {
+        let told = self.killed_at.is_some() || self.died_told == Some(End::Told);
+        told && facts.state == RunState::Running && facts.started_at != self.facts.started_at
+    }
+
     pub(super) fn is_running(&self) -> bool {
         self.facts.state == RunState::Running
     }

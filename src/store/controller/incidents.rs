@@ -86,7 +86,7 @@ pub(super) fn project(conn: &Connection, event: &Event, seen: Timestamp) -> Resu
     if event.kind == EventKind::HostForgotten {
         return close_all(conn, event);
     }
-    match IncidentMark::of(event.kind) {
+    match IncidentMark::of(event) {
         None => Ok(()),
         Some(IncidentMark::Opens(kind)) => {
             if add(conn, kind, event)? {

@@ -39,6 +39,7 @@ fn order(lab: &Lab, full: &str, volumes: AnonymousVolumes) -> RecreateOrder {
         id: id(lab, full),
         volumes,
         stop_timeout: None,
+        join: None,
     }
 }
 

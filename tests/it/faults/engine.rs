@@ -77,3 +77,32 @@ fn after_the_engine_ended_in_order_all_that_ran_runs_again_once() {
         survive(&mut fleet, round, |fleet| fleet.engine.terminate());
     }
 }
+
+#[test]
+fn after_a_restart_of_the_engine_all_that_ran_comes_back_at_a_bounded_rate() {
+    const CONTAINERS: usize = 12;
+    let mut fleet = Fleet::start(&[]);
+    let names: Vec<String> = (0..CONTAINERS).map(|n| format!("c{n}")).collect();
+    for name in &names {
+        fleet.engine.run(name, &["--label", "dockhealth.monitor=true"]);
+    }
+    fleet.wait_listed(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    fleet.engine.kill();
+    fleet.engine.spawn();
+    wait_for("all run again", DEADLINE, || {
+        names.iter().all(|name| fleet.count("container_started", name) == 1).then_some(())
+    });
+    let ordered = |event: &serde_json::Value| {
+        let told: Timestamp = event["time"].as_str().expect("a time").parse().expect("RFC 3339");
+        told.millis() - event["data"]["took_ms"].as_i64().expect("a span")
+    };
+    let events = fleet.events();
+    let mut orders: Vec<i64> =
+        events.iter().filter(|event| event["kind"] == "container_started").map(ordered).collect();
+    orders.sort_unstable();
+    assert_eq!(orders.len(), CONTAINERS, "each once");
+    for five in orders.windows(5) {
+        assert!(five[4] - five[0] > 900, "five within a second: {orders:?}");
+    }
+    assert_eq!(fleet.count("container_restarted", "") + fleet.count("breaker_opened", ""), 0);
+}

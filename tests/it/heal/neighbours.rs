@@ -40,6 +40,23 @@ fn who_shares_the_network_of_a_healed_container_follows_it(rig: &Rig) {
 }
 
 #[test]
+fn who_shared_the_network_of_a_container_that_was_made_anew_is_recreated_to_join_it() {
+    let rig = Rig::up(QUICK);
+    let owner = rig.named("owner", &[]);
+    let follower = rig.named("follower", &["--network", &format!("container:{owner}")]);
+    rig.wait_healthy(&owner);
+    rig.lab.docker(&["rm", "--force", &owner]);
+    rig.lab.run("owner", &[], &OBEDIENT);
+    wait_for("they share a network again", super::rig::DEADLINE, || {
+        let now = namespace(&rig, &owner);
+        (now.is_some() && namespace(&rig, &follower) == now).then_some(())
+    });
+    rig.wait_event(&follower, "container_recreated");
+    assert_eq!(rig.actions(&follower), ["container_recreated"]);
+    rig.assert_no_errors();
+}
+
+#[test]
 fn an_unhealthy_container_is_restarted() {
     let rig = Rig::up(QUICK);
     let check = ["--health-cmd", "test -e /tmp/ok", "--health-interval", "500ms", "--health-retries", "2"];

@@ -298,6 +298,7 @@ pub(crate) fn report(name: &str, containers: Vec<ContainerReport>) -> HostReport
         desired_synced: true,
         outbox: Some(0),
         identity: None,
+        fleet: None,
         containers,
     }
 }
