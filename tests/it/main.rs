@@ -1,6 +1,7 @@
 //! Tests with real parts: a real engine, a real nats-server, real packets. One binary, so it links once.
 
 mod arch;
+mod bpf;
 mod bus;
 mod chaos;
 mod cli;

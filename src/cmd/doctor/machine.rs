@@ -1,11 +1,11 @@
-//! The data directory, cgroup files, capabilities, and the kernel's ways to lose packets.
+//! The data directory, cgroup files, capabilities, and the kernel's ways to hurt a network.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::{Finding, State};
-use crate::chaos::probe_backends;
+use crate::chaos::{FaultKind, InjectError, NetBackend, probe_backends};
 
 /// Below this the databases may soon not grow any more, bytes.
 const LITTLE_SPACE: u64 = 200 * 1024 * 1024;
@@ -98,13 +98,16 @@ pub(super) fn capabilities(status: &str) -> Finding {
     Finding::not("capabilities", State::Limited, format!("{has}; not {lacks}"), remedy)
 }
 
-/// Whether the kernel can lose packets on purpose, for `dummy --antagonist`.
-pub(super) fn packet_loss() -> Vec<Finding> {
-    let finding = |(backend, answer): (crate::chaos::NetBackend, Result<(), _>)| match answer {
-        Ok(()) => Finding::works(backend.name(), "packets can be lost on purpose"),
+/// What the kernel can do to a network on purpose, for `antagonist` and `dummy --antagonist`.
+pub(super) fn network_faults() -> Vec<Finding> {
+    let finding = |(backend, answer): (NetBackend, Result<(), InjectError>)| match answer {
+        Ok(()) => {
+            let faults: Vec<&str> = backend.faults().into_iter().map(FaultKind::word).collect();
+            Finding::works(backend.name(), format!("faults of a network can be done: {}", faults.join(", ")))
+        }
         Err(error) => {
-            let error: crate::chaos::InjectError = error;
-            let remedy = "only `dummy --antagonist` needs it, or the other of netem and nftables";
+            let remedy =
+                "only `antagonist` and `dummy --antagonist` need it, or another of netem, nftables and bpf";
             Finding::not(backend.name(), State::Limited, error.to_string(), remedy)
         }
     };

@@ -133,7 +133,7 @@ fn look(places: &Places) -> Result<Vec<Finding>, Failure> {
         machine::cgroups(std::path::Path::new("/sys/fs/cgroup")),
         machine::capabilities(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()),
     ]);
-    findings.extend(machine::packet_loss());
+    findings.extend(machine::network_faults());
     Ok(findings)
 }
 
