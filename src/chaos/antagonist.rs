@@ -227,10 +227,12 @@ where
     async fn release_healed(&mut self, containers: &[ContainerFacts]) -> BTreeSet<ContainerId> {
         let runs: BTreeSet<&ContainerId> =
             containers.iter().filter(|c| c.state == RunState::Running).map(|c| &c.id).collect();
-        let (healed, still): (BTreeSet<_>, BTreeSet<_>) =
+        let (healed, others): (BTreeSet<_>, BTreeSet<_>) =
             std::mem::take(&mut self.downed).into_iter().partition(|id| runs.contains(id));
-        self.downed = still;
-        healed.iter().for_each(|id| self.arena.release(id));
+        self.downed = others;
+        for id in &healed {
+            self.arena.release(id);
+        }
         let end = Instant::now() + RELEASE_WITHIN;
         while !self.arena.busy().is_disjoint(&healed) {
             match tokio::time::timeout_at(end, self.arena.ended()).await {
@@ -242,7 +244,7 @@ where
     }
 
     async fn attack(&mut self, moment: &Moment<'_>, attack: Attack, containers: &[ContainerFacts]) {
-        let began = Instant::now();
+        let asked = Instant::now();
         match self.arena.begin(&attack).await {
             Ok(begun) => {
                 self.summary.faults += 1;
@@ -254,7 +256,7 @@ where
                     let before = containers.iter().find(|container| container.id == attack.id);
                     self.judge.watch(&attack, expect, before.and_then(|c| c.started_at), Instant::now());
                 }
-                (self.say)(AntagonistNews::Did { attack, took: began.elapsed(), how: begun.how });
+                (self.say)(AntagonistNews::Did { attack, took: asked.elapsed(), how: begun.how });
             }
             Err(why) => (self.say)(AntagonistNews::Refused { attack, why }),
         }

@@ -287,7 +287,7 @@ fn read(kind: FaultKind, value: Option<&str>) -> Option<FaultSpec> {
                 if low == high {
                     return exact(Fault::Loss(LossPercent::new(f64::from(low)).ok()?));
                 }
-                (low < high).then(|| FaultSpec::Loss(low..=high))
+                (low < high).then_some(FaultSpec::Loss(low..=high))
             }
             None => exact(Fault::Loss(share(text)?)),
         },

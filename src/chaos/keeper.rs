@@ -235,10 +235,9 @@ impl Care {
                             guard = self.entry.lease().lasts().map(|lasts| Instant::now() + lasts + GUARD);
                             self.tell(Ok(how));
                         }
-                        Some(Ok(Word::Refused { why })) => break Err(why),
+                        Some(Ok(Word::Refused { why } | Word::Left { why })) => break Err(why),
                         Some(Ok(Word::Undoing)) => guard = Some(Instant::now() + UNDO_WITHIN + GUARD),
                         Some(Ok(Word::Undone { how })) => break Ok(how),
-                        Some(Ok(Word::Left { why })) => break Err(why),
                         // It died, or speaks nonsense.
                         Some(Err(_)) | None => break self.take_over().await,
                     }

@@ -256,8 +256,8 @@ mod tests {
             assert_eq!(turn(&scenario("faults = [\"stop\", \"dns\"]"), 1, &[other])[0].fault, Fault::Stop);
         }
         let mut shared = fleet(1);
-        let sharer = Namespace::Container(shared[0].name.to_string());
-        shared.push(ContainerFacts { namespace: sharer, ..container("sidecar", &[]) });
+        let theirs = Namespace::Container(shared[0].name.to_string());
+        shared.push(ContainerFacts { namespace: theirs, ..container("sidecar", &[]) });
         assert_eq!(turn(&loss, 1, &shared), [], "the sidecar does not consent");
         shared[1].labels.insert("dockhealth.chaos".into(), "true".into());
         assert_eq!(turn(&loss, 1, &shared).len(), 1);
@@ -282,7 +282,7 @@ mod tests {
     fn the_schedule_of_a_seed_is_the_same_for_ever() {
         let scenario =
             scenario("faults = [\"stop\", \"loss=20-100%\", \"partition\"]\ntargets = [\"c*\", \"30%\"]");
-        let turns = schedule(&scenario, 7, &fleet(6), Duration::from_secs(60));
+        let turns = schedule(&scenario, 7, &fleet(6), Duration::from_mins(1));
         insta::assert_json_snapshot!(turns);
     }
 

@@ -131,9 +131,15 @@ fn scenario(r: &mut Resolver) -> Scenario {
             if faults.is_empty() { vec![FaultSpec::Exact(crate::chaos::Fault::Stop)] } else { faults };
         let targets = Targets::of(words).and_consenting();
         let (name, about) = ("attacks".to_owned(), String::new());
-        let phase = Phase { name: name.clone(), faults, targets, every, lasts, lease, expect: None };
-        let (abort, phases) = (AbortWhen::default(), vec![phase]);
-        Scenario { name, about, seed: None, max_concurrent: USUAL_CONCURRENT, abort, phases }
+        let only = Phase { name: name.clone(), faults, targets, every, lasts, lease, expect: None };
+        Scenario {
+            name,
+            about,
+            seed: None,
+            max_concurrent: USUAL_CONCURRENT,
+            abort: AbortWhen::default(),
+            phases: vec![only],
+        }
     };
     if let Some(most) = most {
         scenario.max_concurrent = most;
@@ -149,14 +155,13 @@ fn scenario(r: &mut Resolver) -> Scenario {
 fn read_scenario(text: &str) -> Result<Scenario, String> {
     let text = text.trim();
     let shipped = SHIPPED.iter().find(|(name, _)| *name == text);
-    let content = match shipped {
-        Some((_, content)) => (*content).to_owned(),
-        None => {
-            let known = || SHIPPED.map(|(name, _)| name).join(", ");
-            let bytes = parse::contents(&parse::path(text)?)
-                .map_err(|error| format!("{error}; shipped with dockhealth are {}", known()))?;
-            String::from_utf8(bytes).map_err(|_| format!("{} holds no text", clean(text, 200)))?
-        }
+    let content = if let Some((_, content)) = shipped {
+        (*content).to_owned()
+    } else {
+        let known = || SHIPPED.map(|(name, _)| name).join(", ");
+        let bytes = parse::contents(&parse::path(text)?)
+            .map_err(|error| format!("{error}; shipped with dockhealth are {}", known()))?;
+        String::from_utf8(bytes).map_err(|_| format!("{} holds no text", clean(text, 200)))?
     };
     content.parse().map_err(|error| format!("{}: {error}", clean(text, 200)))
 }

@@ -1,19 +1,14 @@
-//! Packet loss, the dummy and the antagonist against a real kernel and a real engine.
+//! Packet loss, the dummy, and the antagonist in a container, against a real kernel and a real engine.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use dockhealth::chaos::{
-    AntagonistConfig, AntagonistNews, AttackMode, DummyConfig, DummyNews, InjectError, LossPhase, LossPlan,
-    NetBackend, RandomLoss, Targets, best_injector, in_netns, run_antagonist, run_dummy,
+    DummyConfig, DummyNews, InjectError, LossPhase, LossPlan, NetBackend, RandomLoss, best_injector,
+    in_netns, run_dummy,
 };
-use dockhealth::docker::{
-    ContainerActuator, ContainerSource, Engine, EngineAddress, EngineError, EngineEvent, EngineInfo,
-};
-use dockhealth::model::{ContainerFacts, ContainerId, LossPercent, Timestamp};
-use futures_util::stream::BoxStream;
+use dockhealth::model::LossPercent;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Lab, dockhealth_image, wait_for};
@@ -204,88 +199,6 @@ async fn a_dummys_words_are_what_its_interface_does() {
     })
     .await;
     assert_eq!(victim.answers(50), 50, "it ended and lost packets still: {heard:#?}");
-}
-
-/// The engine, as if only the lab's containers were there: nobody else's is in danger.
-struct LabEngine {
-    engine: Engine,
-    prefix: String,
-}
-
-#[async_trait]
-impl ContainerSource for LabEngine {
-    async fn info(&self) -> Result<EngineInfo, EngineError> {
-        self.engine.info().await
-    }
-    async fn list(&self) -> Result<Vec<ContainerFacts>, EngineError> {
-        let mut containers = self.engine.list().await?;
-        containers.retain(|container| container.name.as_str().starts_with(&self.prefix));
-        Ok(containers)
-    }
-    async fn inspect(&self, id: &str) -> Result<ContainerFacts, EngineError> {
-        self.engine.inspect(id).await
-    }
-    async fn events(
-        &self,
-        since: Option<Timestamp>,
-    ) -> Result<BoxStream<'static, Result<EngineEvent, EngineError>>, EngineError> {
-        self.engine.events(since).await
-    }
-}
-
-#[async_trait]
-impl ContainerActuator for LabEngine {
-    async fn start(&self, id: &ContainerId) -> Result<(), EngineError> {
-        self.engine.start(id).await
-    }
-    async fn restart(&self, id: &ContainerId, stop_timeout: Option<Duration>) -> Result<(), EngineError> {
-        self.engine.restart(id, stop_timeout).await
-    }
-    async fn stop(&self, id: &ContainerId, stop_timeout: Option<Duration>) -> Result<(), EngineError> {
-        self.engine.stop(id, stop_timeout).await
-    }
-}
-
-#[tokio::test]
-async fn the_antagonist_stops_those_who_consent_and_nobody_else() {
-    let lab = Lab::new("antagonist");
-    let run =
-        |name, label: &str| lab.run(name, &["--label", label, "--stop-signal", "KILL"], &["sleep", "600"]);
-    let labelled = run("labelled", "dockhealth.chaos=true");
-    let named = run("named", "some=label");
-    let refusing = run("named-refuses", "dockhealth.chaos=false");
-    let broker = run("named-broker", "dockhealth.role=broker");
-    let bystander = run("bystander", "dockhealth.monitor=true");
-    let config = AntagonistConfig {
-        every: Duration::from_millis(200),
-        seed: 3,
-        mode: AttackMode::Act,
-        targets: Targets { patterns: vec![format!("{}-named*", lab.prefix()).parse().unwrap()], own: None },
-        for_span: Some(Duration::from_mins(1)),
-    };
-    let engine = LabEngine {
-        engine: Engine::connect(&EngineAddress::from_env().unwrap()).unwrap(),
-        prefix: lab.prefix().to_owned(),
-    };
-    let shutdown = CancellationToken::new();
-    let mut stops = 0;
-    let mut heard = Vec::new();
-    run_antagonist(&config, &engine, &shutdown, |news| {
-        stops += u32::from(matches!(news, AntagonistNews::Stopped(..)));
-        if matches!(news, AntagonistNews::Nobody) {
-            shutdown.cancel();
-        }
-        heard.push(news.to_string());
-    })
-    .await;
-    let running = |name: &String| lab.is_running(name);
-    assert_eq!(stops, 2, "{heard:#?}");
-    for spared in [&refusing, &broker, &bystander] {
-        assert!(!heard.iter().any(|line| line.contains(spared.as_str())), "{heard:#?}");
-    }
-    let all = [&labelled, &named, &refusing, &broker, &bystander];
-    assert_eq!(all.map(running), [true; 5], "its faults end with it: {heard:#?}");
-    assert!(heard.last().unwrap().contains("nobody had healed"), "{heard:#?}");
 }
 
 /// Waits until a container's log holds `part`.

@@ -1,5 +1,6 @@
 //! Tests with real parts: a real engine, a real nats-server, real packets. One binary, so it links once.
 
+mod antagonist;
 mod arch;
 mod bpf;
 mod bus;

@@ -141,8 +141,8 @@ mod tests {
     use super::*;
     use crate::chaos::fixtures::container;
 
-    fn at(seconds: i64) -> Option<Timestamp> {
-        Some(Timestamp::from_millis(seconds * 1000))
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
     }
 
     struct Case {
@@ -152,7 +152,7 @@ mod tests {
     }
 
     fn case(fault: &str, outcome: ExpectedOutcome) -> Case {
-        let container = ContainerFacts { started_at: at(1), ..container("web", &[]) };
+        let container = ContainerFacts { started_at: Some(at(1)), ..container("web", &[]) };
         let (id, name) = (container.id.clone(), container.name.clone());
         let attack = Attack { id, name, fault: fault.parse().unwrap(), lease: None };
         let (mut judge, since) = (Judge::default(), Instant::now());
@@ -175,7 +175,7 @@ mod tests {
         let mut stop = case("stop", ExpectedOutcome::Healed);
         stop.container.state = RunState::Exited;
         assert_eq!(stop.after(5), None);
-        (stop.container.state, stop.container.started_at) = (RunState::Running, at(9));
+        (stop.container.state, stop.container.started_at) = (RunState::Running, Some(at(9)));
         assert_eq!(stop.after(9), Some(true));
         assert!(stop.judge.is_done());
         let mut late = case("loss=100%", ExpectedOutcome::Healed);
@@ -186,7 +186,7 @@ mod tests {
     fn what_the_antagonist_undid_was_not_healed() {
         let mut stop = case("stop", ExpectedOutcome::Healed);
         stop.judge.undone(&stop.container.id);
-        stop.container.started_at = at(9);
+        stop.container.started_at = Some(at(9));
         assert_eq!(stop.after(9), Some(false));
         let mut loss = case("loss=100%", ExpectedOutcome::Healed);
         loss.judge.undone(&loss.container.id);
@@ -198,7 +198,7 @@ mod tests {
         let mut quiet = case("loss=5%", ExpectedOutcome::Untouched);
         assert_eq!((quiet.after(29), quiet.after(30)), (None, Some(true)));
         let mut restarted = case("loss=5%", ExpectedOutcome::Untouched);
-        restarted.container.started_at = at(4);
+        restarted.container.started_at = Some(at(4));
         assert_eq!(restarted.after(5), Some(false));
         let mut recreated = case("loss=5%", ExpectedOutcome::Untouched);
         recreated.container.id = container("other", &[]).id;
@@ -208,9 +208,9 @@ mod tests {
     #[test]
     fn a_restart_of_ours_is_no_healing_by_others() {
         let mut restart = case("restart", ExpectedOutcome::Untouched);
-        restart.container.started_at = at(3);
+        restart.container.started_at = Some(at(3));
         assert_eq!(restart.after(1), None);
-        restart.container.started_at = at(5);
+        restart.container.started_at = Some(at(5));
         assert_eq!(restart.after(2), Some(false));
         assert_eq!(case("restart", ExpectedOutcome::Healed).after(1), Some(true));
     }

@@ -147,7 +147,7 @@ fn hog(lease: &Lease, facts: &ContainerFacts) -> Result<Held, ActError> {
         )
     })?;
     let lasts = lease.lasts().unwrap_or(LONGEST);
-    let (file, work, how) = match lease.fault {
+    let (join, work, how) = match lease.fault {
         Fault::Oom(asked) => {
             let limit = cgroups.memory_limit();
             let bytes = match (asked, limit) {
@@ -169,7 +169,7 @@ fn hog(lease: &Lease, facts: &ContainerFacts) -> Result<Held, ActError> {
         }
         _ => unreachable!("only these two are done by a hog"),
     };
-    let hog = Hog::start(vec![file], work, lasts).map_err(|error| ActError::Hog(kind, error))?;
+    let hog = Hog::start(join, work, lasts).map_err(|error| ActError::Hog(kind, error))?;
     Ok(Held { ends_with: Some(pid), ..Held::of(Thing::Hog(hog), how) })
 }
 

@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The folders that count a container's processors and its memory; with version 2 both are the same.
+/// The folders that share out and count a container's processors, and its memory; with version 2 all are the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Cgroups {
-    cpu: PathBuf,
+    cpu: Vec<PathBuf>,
     memory: PathBuf,
 }
 
@@ -16,22 +16,31 @@ impl Cgroups {
     pub(super) fn of(pid: u32) -> io::Result<Option<Self>> {
         let own = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-        Ok(Self::find(&own, &mounts).filter(|found| found.cpu.is_dir() && found.memory.is_dir()))
+        Ok(Self::find(&own, &mounts)
+            .filter(|found| found.cpu.iter().all(|cpu| cpu.is_dir()) && found.memory.is_dir()))
     }
 
     /// From the texts of `/proc/PID/cgroup` (cgroups(7)) and `/proc/self/mountinfo` (proc(5)).
     fn find(own: &str, mounts: &str) -> Option<Self> {
-        Some(Self { cpu: folder("cpu", own, mounts)?, memory: folder("memory", own, mounts)? })
+        // With version 1 others may be mounted apart from the one that shares out: what counts, and what says which.
+        let mut cpu = vec![folder("cpu", own, mounts)?];
+        let apart = ["cpuacct", "cpuset"].into_iter().filter(|name| path_of(name, own).is_some());
+        for beside in apart.filter_map(|name| folder(name, own, mounts)) {
+            if !cpu.contains(&beside) {
+                cpu.push(beside);
+            }
+        }
+        Some(Self { cpu, memory: folder("memory", own, mounts)? })
     }
 
     /// The files that a process writes itself into to be charged for processors.
-    pub(super) fn cpu(&self) -> PathBuf {
-        self.cpu.join("cgroup.procs")
+    pub(super) fn cpu(&self) -> Vec<PathBuf> {
+        self.cpu.iter().map(|folder| folder.join("cgroup.procs")).collect()
     }
 
     /// The same for memory.
-    pub(super) fn memory(&self) -> PathBuf {
-        self.memory.join("cgroup.procs")
+    pub(super) fn memory(&self) -> Vec<PathBuf> {
+        vec![self.memory.join("cgroup.procs")]
     }
 
     /// The most memory it may use, bytes; `None` without a limit.
@@ -46,20 +55,23 @@ fn limit(text: &str) -> Option<u64> {
     text.trim().parse().ok().filter(|bytes| *bytes < 1 << 60)
 }
 
+/// The path that the text of `/proc/PID/cgroup` has for `controller` of version 1, or for version 2 when that is empty.
+fn path_of<'a>(controller: &str, own: &'a str) -> Option<&'a str> {
+    own.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next()?, fields.next()?);
+        controllers.split(',').any(|name| name == controller).then_some(path)
+    })
+}
+
 /// The folder of `controller`: version 1's, where it has the controller, else version 2's.
 fn folder(controller: &str, own: &str, mounts: &str) -> Option<PathBuf> {
-    let mut lines = own.lines().filter_map(|line| {
-        let mut fields = line.splitn(3, ':').skip(1);
-        Some((fields.next()?, fields.next()?))
-    });
-    let v1 = lines.clone().find(|(controllers, _)| controllers.split(',').any(|name| name == controller));
-    if let Some((_, path)) = v1 {
+    if let Some(path) = path_of(controller, own) {
         return mounted(path, mounts, |kind, options| {
             kind == "cgroup" && options.split(',').any(|option| option == controller)
         });
     }
-    let (_, path) = lines.find(|(controllers, _)| controllers.is_empty())?;
-    mounted(path, mounts, |kind, _| kind == "cgroup2")
+    mounted(path_of("", own)?, mounts, |kind, _| kind == "cgroup2")
 }
 
 /// Where the file system whose kind and options fit has `path`.
@@ -94,18 +106,24 @@ mod tests {
     #[test]
     fn both_versions_are_found() {
         let found = Cgroups::find("4:memory:/docker/x\n3:cpu,cpuacct:/docker/x\n0::/docker/x\n", V1).unwrap();
-        assert_eq!(found.cpu(), Path::new("/sys/fs/cgroup/cpu,cpuacct/docker/x/cgroup.procs"));
-        assert_eq!(found.memory(), Path::new("/sys/fs/cgroup/memory/docker/x/cgroup.procs"));
+        assert_eq!(found.cpu(), [Path::new("/sys/fs/cgroup/cpu,cpuacct/docker/x/cgroup.procs")]);
+        assert_eq!(found.memory(), [Path::new("/sys/fs/cgroup/memory/docker/x/cgroup.procs")]);
         let found = Cgroups::find("0::/system.slice/docker-x.scope\n", V2).unwrap();
-        assert_eq!(found.cpu(), Path::new("/sys/fs/cgroup/system.slice/docker-x.scope/cgroup.procs"));
-        assert_eq!(found.cpu, found.memory);
+        assert_eq!(found.cpu(), [Path::new("/sys/fs/cgroup/system.slice/docker-x.scope/cgroup.procs")]);
+        assert_eq!(found.cpu(), found.memory());
+        let apart = V1
+            .replace("cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct", "cpu rw - cgroup cgroup rw,cpu")
+            + "39 35 0:34 / /sys/fs/cgroup/cpuacct rw - cgroup cgroup rw,cpuacct\n";
+        let found =
+            Cgroups::find("4:memory:/docker/x\n3:cpuacct:/docker/x\n2:cpu:/docker/x\n", &apart).unwrap();
+        assert_eq!(found.cpu.len(), 2);
     }
 
     #[test]
     fn what_is_mounted_from_deeper_is_found_below_it_and_the_rest_is_not() {
         let deeper = "30 24 0:26 /docker /host/cgroup rw - cgroup2 cgroup2 rw\n";
         let found = Cgroups::find("0::/docker/x\n", deeper).unwrap();
-        assert_eq!(found.cpu, Path::new("/host/cgroup/x"));
+        assert_eq!(found.memory, Path::new("/host/cgroup/x"));
         assert_eq!(Cgroups::find("0::/other/x\n", deeper), None);
         assert_eq!(Cgroups::find("0::/docker/x\n", ""), None);
         assert_eq!(Cgroups::find("", V2), None);

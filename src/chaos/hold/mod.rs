@@ -108,17 +108,17 @@ pub async fn run_holder(path: &Path) -> Result<(), ActError> {
     if let Some(pid) = held.ends_with {
         // Its container ended: what holds it in its cgroups or on its disk ends too, and the rest of the lease is for healing.
         let ended = tokio::select! {
-            () = told.to_end(deadline) => false,
+            () = told.until_end(deadline) => false,
             () = end_of(pid) => true,
         };
         kill_point("holder:undoing");
         held.release()?;
         if ended {
-            told.to_end(deadline).await;
+            told.until_end(deadline).await;
         }
         Word::Undoing.say();
     } else {
-        told.to_end(deadline).await;
+        told.until_end(deadline).await;
         Word::Undoing.say();
         kill_point("holder:undoing");
         if let Err(error) = held.release() {
@@ -203,7 +203,7 @@ impl Told {
     }
 
     /// Until told to end: by the antagonist's word or its death, by a signal, or because `deadline` is over.
-    async fn to_end(&mut self, deadline: Option<Instant>) {
+    async fn until_end(&mut self, deadline: Option<Instant>) {
         let over = async {
             match deadline {
                 Some(deadline) => sleep_until(deadline).await,
@@ -211,10 +211,9 @@ impl Told {
             }
         };
         let input = async {
-            match &mut self.input {
-                // Any word, the end, and an error mean the same.
-                Some(input) => drop(input.read_u8().await),
-                None => {}
+            // Any word, the end, and an error mean the same.
+            if let Some(input) = &mut self.input {
+                drop(input.read_u8().await);
             }
         };
         tokio::select! {

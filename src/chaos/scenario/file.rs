@@ -190,15 +190,12 @@ impl Reader {
     }
 
     fn down(&mut self, text: &str) -> Option<u8> {
-        match text.parse() {
-            Ok(TargetWord::Share(share)) => Some(share),
-            _ => {
-                let text = clean(text, 40);
-                let what = format!("{text:?} is not a share: write for example down = \"50%\"");
-                self.wrong("abort-when: down", &what);
-                None
-            }
+        if let Ok(TargetWord::Share(share)) = text.parse() {
+            return Some(share);
         }
+        let what = format!("{:?} is not a share: write for example down = \"50%\"", clean(text, 40));
+        self.wrong("abort-when: down", &what);
+        None
     }
 
     fn count(&mut self, field: &str, number: Option<i64>) -> Option<u32> {

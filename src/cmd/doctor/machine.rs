@@ -98,17 +98,17 @@ pub(super) fn capabilities(status: &str) -> Finding {
     Finding::not("capabilities", State::Limited, format!("{has}; not {lacks}"), remedy)
 }
 
-/// What the kernel can do to a network on purpose, for `antagonist` and `dummy --antagonist`.
+/// What the kernel can do to a network on purpose, for the antagonist and `dummy --antagonist`, backend by backend.
 pub(super) fn network_faults() -> Vec<Finding> {
-    let finding = |(backend, answer): (NetBackend, Result<(), InjectError>)| match answer {
-        Ok(()) => {
-            let faults: Vec<&str> = backend.faults().into_iter().map(FaultKind::word).collect();
-            Finding::works(backend.name(), format!("faults of a network can be done: {}", faults.join(", ")))
-        }
-        Err(error) => {
-            let remedy =
-                "only `antagonist` and `dummy --antagonist` need it, or another of netem, nftables and bpf";
-            Finding::not(backend.name(), State::Limited, error.to_string(), remedy)
+    let finding = |(backend, answer): (NetBackend, Result<(), InjectError>)| {
+        let words: Vec<&str> = backend.faults().into_iter().map(FaultKind::word).collect();
+        let words = words.join(", ");
+        match answer {
+            Ok(()) => Finding::works(backend.name(), format!("faults on purpose: {words}")),
+            Err(error) => {
+                let remedy = format!("only chaos needs it, for {words}");
+                Finding::not(backend.name(), State::Limited, error.to_string(), remedy)
+            }
         }
     };
     probe_backends().into_iter().map(finding).collect()

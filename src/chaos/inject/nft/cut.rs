@@ -86,7 +86,7 @@ fn changes(table: &Table, kind: &CutKind, span: Duration) -> Vec<Request> {
     match kind {
         CutKind::Loss(share) => {
             changes.push(table.chain(Hook::In, RAW));
-            changes.push(table.drop_rule(Hook::In, &held().from_elsewhere().random(*share)));
+            changes.push(table.drop_rule(Hook::In, &held().not_on_loopback().random(*share)));
         }
         CutKind::Partition(peers) => {
             for hook in [Hook::In, Hook::Out] {
@@ -97,7 +97,7 @@ fn changes(table: &Table, kind: &CutKind, span: Duration) -> Vec<Request> {
         }
         CutKind::Dns => {
             changes.push(table.chain(Hook::Out, RAW));
-            let rules = [UDP, TCP].map(|protocol| table.drop_rule(Hook::Out, &held().to_port(protocol, DNS)));
+            let rules = [UDP, TCP].map(|protocol| table.drop_rule(Hook::Out, &held().at_port(protocol, DNS)));
             changes.extend(rules);
         }
     }

@@ -21,7 +21,7 @@ const NEW_CHAIN: u16 = NFTABLES << 8 | 3;
 const NEW_RULE: u16 = NFTABLES << 8 | 6;
 const DELETE_RULE: u16 = NFTABLES << 8 | 8;
 const NEW_SET: u16 = NFTABLES << 8 | 9;
-const NEW_ELEMENTS: u16 = NFTABLES << 8 | 12;
+const NEW_ELEMENTS: u16 = NFTABLES << 8 | 0x0c;
 /// `NFPROTO_INET`: IPv4 and IPv6 at once.
 const INET: u8 = 1;
 /// `NFPROTO_IPV4`, `NFPROTO_IPV6`: what `meta nfproto` loads.
@@ -169,12 +169,12 @@ impl Conditions {
     }
 
     /// `iifname NAME`
-    pub(super) fn from_interface(self, name: &[u8; libc::IF_NAMESIZE]) -> Self {
+    pub(super) fn on_interface(self, name: &[u8; libc::IF_NAMESIZE]) -> Self {
         self.and(&meta(IIFNAME)).and(&cmp(EQUAL, name))
     }
 
     /// `iifname != "lo"`
-    pub(super) fn from_elsewhere(self) -> Self {
+    pub(super) fn not_on_loopback(self) -> Self {
         let mut name = [0; libc::IF_NAMESIZE];
         name[..2].copy_from_slice(b"lo");
         self.and(&meta(IIFNAME)).and(&cmp(UNEQUAL, &name))
@@ -214,7 +214,7 @@ impl Conditions {
     }
 
     /// `meta l4proto PROTOCOL th dport PORT`
-    pub(super) fn to_port(self, protocol: u8, port: u16) -> Self {
+    pub(super) fn at_port(self, protocol: u8, port: u16) -> Self {
         self.and(&meta(L4PROTO))
             .and(&cmp(EQUAL, &[protocol]))
             .and(&payload(TRANSPORT_HEADER, 2, 2))

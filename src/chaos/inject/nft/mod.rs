@@ -78,7 +78,7 @@ impl Drop for Nft {
 
 /// `iifname "eth0" meta random < share counter drop`, without the comparison when all is dropped.
 fn rule(table: &Table, interface: &[u8; libc::IF_NAMESIZE], loss: LossPercent) -> Request {
-    table.drop_rule(Hook::In, &Conditions::default().from_interface(interface).random(loss))
+    table.drop_rule(Hook::In, &Conditions::default().on_interface(interface).random(loss))
 }
 
 /// A socket, and a table that the kernel would make by `changes` there: it was asked by a batch that is never committed. The
