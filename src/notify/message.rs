@@ -290,7 +290,9 @@ fn problem_title(scope: &NoticeScope, members: &[&TrackedIncident]) -> String {
         NoticeScope::Host { host } if has(IncidentKind::Engine) => {
             format!("The Docker engine of host {host} does not answer")
         }
-        NoticeScope::Host { host } if has(IncidentKind::Shared) => format!("Much on host {host} fails at once"),
+        NoticeScope::Host { host } if has(IncidentKind::Shared) => {
+            format!("Much on host {host} fails at once")
+        }
         NoticeScope::Host { host } if containers > 0 => format!("{containers} containers on {host} fail"),
         NoticeScope::Host { host } if has(IncidentKind::Identity) => {
             format!("More than one agent claims the identity of host {host}")

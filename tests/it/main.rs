@@ -2,6 +2,7 @@
 
 mod antagonist;
 mod arch;
+mod bpf;
 mod bus;
 mod chaos;
 mod cli;

@@ -11,7 +11,7 @@ use super::cgroup::Cgroups;
 use super::fill::{FillError, fill};
 use super::hog::{Hog, Work};
 use crate::chaos::inject::{NetFault, NetHeld};
-use crate::chaos::{Fault, FaultKind, InjectError, Lease, LedgerError, Progress, Undone, in_netns};
+use crate::chaos::{Fault, FaultKind, InjectError, Lease, LedgerError, Progress, Undone};
 use crate::docker::{ContainerAction, ContainerDisturber, ContainerSource, EngineError};
 use crate::model::{ContainerFacts, ContainerId, Namespace, RunState, format_size};
 
@@ -111,7 +111,7 @@ where
             let fault = network_fault(lease, engine).await?;
             let pid = network_of(lease.fault.kind(), &facts)?;
             let (table, span) = (lease.table(), lease.lasts().unwrap_or(LONGEST) + KERNEL_MARGIN);
-            let held = in_netns(pid, || NetHeld::begin(&fault, &table, span))??;
+            let held = NetHeld::begin(&fault, pid, &table, span)?;
             let how = held.describe();
             Ok(Held::of(Thing::Network(held), how))
         }
@@ -311,7 +311,7 @@ where
     }
     let pid = network_of(kind, &facts)?;
     let table = lease.table();
-    in_netns(pid, || NetHeld::sweep(kind, &table))??;
+    NetHeld::sweep(kind, pid, &table)?;
     Ok(Undone::ByUs)
 }
 

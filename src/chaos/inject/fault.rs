@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::bpf::{ShapeKind, Shaped};
 use super::netem::{Emulated, Emulation};
 use super::nft::{Cut, CutKind};
-use super::{InjectError, NetBackend};
+use super::{InjectError, NetBackend, in_netns};
 use crate::chaos::FaultKind;
 use crate::model::LossPercent;
 
@@ -54,20 +55,31 @@ impl NetFault {
             Self::Delay(..) | Self::Corruption(_) => None,
         }
     }
+
+    fn shape(&self) -> Option<ShapeKind> {
+        match self {
+            Self::Loss(loss) => Some(ShapeKind::Loss(*loss)),
+            Self::Corruption(share) => Some(ShapeKind::Corruption(*share)),
+            Self::Partition(peers) => Some(ShapeKind::Partition(peers.clone())),
+            Self::Delay(..) | Self::Dns => None,
+        }
+    }
 }
 
 /// A fault of the network in force. Dropping it ends the fault.
 pub(in crate::chaos) enum NetHeld {
     Netem(Emulated),
     Nftables(Cut),
+    Bpf(Shaped),
 }
 
 impl NetHeld {
-    /// Begins `fault` in the calling thread's network namespace by the first backend that can. `table` names what nftables
-    /// makes, so that it is found again; it ends by itself after `span`.
+    /// Begins `fault` in the network of process `pid` by the first backend that can. `name` is what it is found again by
+    /// where it may outlive this process; it ends by itself after `span`, but for netem's.
     pub(in crate::chaos) fn begin(
         fault: &NetFault,
-        table: &str,
+        pid: u32,
+        name: &str,
         span: Duration,
     ) -> Result<Self, InjectError> {
         let mut reasons = Vec::new();
@@ -75,14 +87,19 @@ impl NetHeld {
             let begun = match backend {
                 NetBackend::Nftables => {
                     let cut = fault.cut().expect("nftables does it");
-                    Cut::make(table.to_owned(), &cut, span).map(Self::Nftables)
+                    in_netns(pid, || Cut::make(name.to_owned(), &cut, span))?.map(Self::Nftables)
+                }
+                NetBackend::Bpf => {
+                    let shape = fault.shape().expect("BPF does it");
+                    Shaped::make(pid, &shape, name, span).map(Self::Bpf)
                 }
                 NetBackend::Netem => {
-                    Emulated::make(&fault.emulation().expect("netem does it")).map(Self::Netem)
+                    let emulation = fault.emulation().expect("netem does it");
+                    in_netns(pid, || Emulated::make(&emulation))?.map(Self::Netem)
                 }
             };
             match begun {
-                Err(InjectError::NoFeature(feature)) => reasons.push(InjectError::NoFeature(feature)),
+                Err(error) if error.is_of_backend() => reasons.push(error),
                 other => return other,
             }
         }
@@ -95,6 +112,8 @@ impl NetHeld {
             Self::Netem(_) => "by netem",
             Self::Nftables(cut) if cut.dies_with_its_process() => "by nftables",
             Self::Nftables(_) => "by nftables, whose rules end with their time",
+            Self::Bpf(shaped) if shaped.dies_with_its_process() => "by BPF",
+            Self::Bpf(_) => "by BPF, whose program ends with its time",
         }
     }
 
@@ -103,19 +122,21 @@ impl NetHeld {
         match self {
             Self::Netem(emulated) => emulated.remove(),
             Self::Nftables(cut) => cut.remove(),
+            Self::Bpf(shaped) => shaped.remove(),
         }
     }
 
-    /// Ends in the calling thread's network namespace what a process left there that was killed: by the name of its table,
-    /// and our qdiscs. A backend that the kernel lacks left nothing.
-    pub(in crate::chaos) fn sweep(kind: FaultKind, table: &str) -> Result<(), InjectError> {
+    /// Ends in the network of process `pid` what a process left there that was killed: by its name, and our qdiscs. A
+    /// backend that the kernel lacks left nothing.
+    pub(in crate::chaos) fn sweep(kind: FaultKind, pid: u32, name: &str) -> Result<(), InjectError> {
         for backend in NetBackend::FOR_FAULTS.into_iter().filter(|backend| backend.does(kind)) {
             let swept = match backend {
-                NetBackend::Nftables => Cut::sweep(table.to_owned()),
-                NetBackend::Netem => Emulated::sweep(),
+                NetBackend::Nftables => in_netns(pid, || Cut::sweep(name.to_owned()))?,
+                NetBackend::Bpf => Shaped::sweep(pid, name),
+                NetBackend::Netem => in_netns(pid, Emulated::sweep)?,
             };
             match swept {
-                Err(InjectError::NoFeature(_)) => {}
+                Err(error) if error.is_of_backend() => {}
                 other => other?,
             }
         }
@@ -124,13 +145,15 @@ impl NetHeld {
 }
 
 impl NetBackend {
-    /// In the order in which faults of the network choose: what ends with its process first.
-    const FOR_FAULTS: [Self; 2] = [Self::Nftables, Self::Netem];
+    /// In the order in which faults of the network choose: what ends with its process first, and of those what works for
+    /// every container; netem's qdisc stays when its process is killed.
+    const FOR_FAULTS: [Self; 3] = [Self::Nftables, Self::Bpf, Self::Netem];
 
     /// Whether it can do faults of this kind at all, where the kernel has it.
     pub fn does(self, kind: FaultKind) -> bool {
         match self {
             Self::Nftables => matches!(kind, FaultKind::Loss | FaultKind::Partition | FaultKind::Dns),
+            Self::Bpf => matches!(kind, FaultKind::Loss | FaultKind::Corruption | FaultKind::Partition),
             Self::Netem => {
                 matches!(kind, FaultKind::Loss | FaultKind::Delay | FaultKind::Jitter | FaultKind::Corruption)
             }
@@ -191,7 +214,8 @@ fn are(kinds: &[FaultKind], not: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chaos::inject::tests::in_own_netns;
+    use crate::ebpf::EbpfError;
+    use crate::netlink::in_own_netns;
 
     #[test]
     fn what_a_kernel_cannot_do_is_refused_by_name() {
@@ -206,6 +230,16 @@ mod tests {
             no_netem.refusal(FaultKind::Jitter).unwrap(),
             "this kernel has no netem: delay, jitter and corruption are not possible; \
              loss, partition and dns are possible"
+        );
+        let no_clang = NetAbility::of(vec![
+            (NetBackend::Netem, Err(InjectError::NoFeature("netem"))),
+            (NetBackend::Nftables, Ok(())),
+            (NetBackend::Bpf, Err(EbpfError::NotBuilt("built without clang").into())),
+        ]);
+        assert_eq!(
+            no_clang.refusal(FaultKind::Corruption).unwrap(),
+            "this kernel has no netem; this build has no eBPF (built without clang): \
+             delay, jitter and corruption are not possible; loss, partition and dns are possible"
         );
         let none = NetAbility::of(vec![
             (NetBackend::Netem, Err(InjectError::NotPermitted)),
@@ -230,15 +264,20 @@ mod tests {
             let kind = fault.kind();
             assert_eq!(NetBackend::Nftables.does(kind), fault.cut().is_some(), "{kind}");
             assert_eq!(NetBackend::Netem.does(kind), fault.emulation().is_some(), "{kind}");
-            assert!(kind.is_of_network() && (fault.cut().is_some() || fault.emulation().is_some()), "{kind}");
+            assert_eq!(NetBackend::Bpf.does(kind), fault.shape().is_some(), "{kind}");
+            let does = |backend: &NetBackend| backend.does(kind);
+            assert!(kind.is_of_network() && NetBackend::ALL.iter().any(does), "{kind}");
         }
     }
 
+    /// No container, so nothing to sweep on the host; what is in its own namespace is.
     #[test]
     fn a_sweep_where_nothing_was_left_is_a_success() {
         in_own_netns(|| {
-            for kind in [FaultKind::Loss, FaultKind::Delay, FaultKind::Dns] {
-                NetHeld::sweep(kind, "dockhealth_0").unwrap();
+            // SAFETY: gettid takes nothing.
+            let own = unsafe { libc::gettid() }.cast_unsigned();
+            for kind in FaultKind::ALL.into_iter().filter(|kind| kind.is_of_network()) {
+                NetHeld::sweep(kind, own, "dockhealth_0").unwrap();
             }
         });
     }

@@ -1,9 +1,9 @@
 //! Faults of a network, by the kernel alone: no `tc` or `nft` program, so it works in an image from scratch. A dummy loses
 //! packets on an interface of its own ([`LossInjector`]); the antagonist does more to others ([`NetHeld`]).
 
+mod bpf;
 mod fault;
 mod netem;
-mod netlink;
 mod nft;
 
 use std::ffi::CString;
@@ -11,8 +11,10 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
+use self::bpf::BpfLoss;
 use self::netem::Netem;
 use self::nft::Nft;
+use crate::ebpf::EbpfError;
 use crate::model::LossPercent;
 
 pub use fault::NetAbility;
@@ -37,8 +39,14 @@ pub enum InjectError {
     #[error("the kernel refused {0}: {1}")]
     Kernel(&'static str, #[source] io::Error),
     /// No backend works; why, one by one.
-    #[error("no way to lose packets: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("no way to do it to this network: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NoBackend(Vec<InjectError>),
+    /// No program of ours can run in this kernel.
+    #[error(transparent)]
+    Ebpf(#[from] EbpfError),
+    /// The container's network has no end on this host where it could be got at.
+    #[error("{0}")]
+    NoEnd(String),
     /// The network namespace of another process cannot be entered.
     #[error("cannot enter the network namespace of process {0} (needs CAP_SYS_ADMIN): {1}")]
     Namespace(u32, #[source] io::Error),
@@ -51,6 +59,11 @@ impl InjectError {
             Some(libc::EPERM | libc::EACCES) => Self::NotPermitted,
             _ => Self::Kernel(backend, error),
         }
+    }
+
+    /// Whether it is this one backend that cannot, here or for this container; another may.
+    fn is_of_backend(&self) -> bool {
+        matches!(self, Self::NoFeature(_) | Self::NoEnd(_) | Self::Ebpf(_))
     }
 }
 
@@ -76,17 +89,22 @@ pub enum NetBackend {
     /// An nftables rule: what enters the interface for this container, IPv4 and IPv6. The kernel removes it with its
     /// process, however that ends (since Linux 5.12).
     Nftables,
+    /// A BPF classifier: on the host's end of a container's veth pair what the container sends; for a dummy what enters
+    /// its own interface. IPv4 and IPv6, but neighbour discovery. The kernel removes it with its process (since Linux
+    /// 6.6), and the program itself ends with its time.
+    Bpf,
 }
 
 impl NetBackend {
-    /// All of them, the preferred one first.
-    pub const ALL: [Self; 2] = [Self::Netem, Self::Nftables];
+    /// All of them, the one that a dummy prefers first.
+    pub const ALL: [Self; 3] = [Self::Netem, Self::Nftables, Self::Bpf];
 
     /// Its name, as people know it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Netem => "netem",
             Self::Nftables => "nftables",
+            Self::Bpf => "bpf",
         }
     }
 
@@ -96,12 +114,13 @@ impl NetBackend {
         match self {
             Self::Netem => Netem::open(interface).map(|netem| Box::new(netem) as _),
             Self::Nftables => Nft::open(interface).map(|nft| Box::new(nft) as _),
+            Self::Bpf => BpfLoss::open(interface).map(|bpf| Box::new(bpf) as _),
         }
     }
 }
 
 /// The best way to lose packets on `interface` of the calling thread's network namespace: netem where the kernel has
-/// it, else nftables.
+/// it, else nftables, else BPF.
 pub fn best_injector(interface: &str) -> Result<Box<dyn LossInjector>, InjectError> {
     let mut reasons = Vec::new();
     for backend in NetBackend::ALL {
@@ -124,11 +143,16 @@ pub fn probe_backends() -> Vec<(NetBackend, Result<(), InjectError>)> {
 pub fn in_netns<T: Send>(pid: u32, act: impl FnOnce() -> T + Send) -> Result<T, InjectError> {
     let failed = |error| InjectError::Namespace(pid, error);
     let namespace = File::open(format!("/proc/{pid}/ns/net")).map_err(failed)?;
+    within_netns(&namespace, act).map_err(failed)
+}
+
+/// Runs `act` in a network namespace, on a thread of its own.
+fn within_netns<T: Send>(namespace: &File, act: impl FnOnce() -> T + Send) -> io::Result<T> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(move || {
             // SAFETY: setns takes no pointers; the descriptor is open, and only this thread changes namespaces.
             if unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } != 0 {
-                return Err(failed(io::Error::last_os_error()));
+                return Err(io::Error::last_os_error());
             }
             Ok(act())
         });
@@ -146,21 +170,9 @@ fn interface_index(interface: &str) -> Result<i32, InjectError> {
 }
 
 #[cfg(test)]
-pub(in crate::chaos) mod tests {
+mod tests {
     use super::*;
-
-    /// Runs `test` on a thread with an empty network namespace of its own, so it disturbs nobody.
-    pub(in crate::chaos) fn in_own_netns(test: impl FnOnce() + Send) {
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                // SAFETY: unshare takes no pointers, and only this thread changes its namespace.
-                let entered = unsafe { libc::unshare(libc::CLONE_NEWNET) };
-                assert_eq!(entered, 0, "this test needs CAP_SYS_ADMIN for a network namespace of its own");
-                test();
-            });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        });
-    }
+    use crate::netlink::in_own_netns;
 
     #[test]
     fn an_interface_that_is_not_there_is_named() {

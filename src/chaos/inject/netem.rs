@@ -4,9 +4,9 @@
 use std::io;
 use std::time::Duration;
 
-use super::netlink::{Attributes, CREATE, Family, Netlink, Request};
 use super::{InjectError, LossInjector, interface_index};
 use crate::model::LossPercent;
+use crate::netlink::{Attributes, CREATE, Family, Netlink, Request};
 
 /// `RTM_NEWQDISC`
 const NEW_QDISC: u16 = 36;
@@ -278,7 +278,7 @@ fn refused(error: io::Error, place: &str) -> InjectError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chaos::inject::tests::in_own_netns;
+    use crate::netlink::in_own_netns;
 
     #[test]
     fn the_request_is_what_the_kernels_structures_say() {

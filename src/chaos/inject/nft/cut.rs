@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::message::{Conditions, Hook, OWNER, RAW, Table, batch, refused};
 use super::rehearse;
 use crate::chaos::inject::InjectError;
-use crate::chaos::inject::netlink::{Family, Netlink, Request};
 use crate::model::LossPercent;
+use crate::netlink::{Family, Netlink, Request};
 
 /// `IPPROTO_TCP`, `IPPROTO_UDP`
 const TCP: u8 = 6;
@@ -108,7 +108,7 @@ fn changes(table: &Table, kind: &CutKind, span: Duration) -> Vec<Request> {
 mod tests {
     use super::*;
     use crate::chaos::inject::nft::tests::ruleset;
-    use crate::chaos::inject::tests::in_own_netns;
+    use crate::netlink::in_own_netns;
 
     const MINUTE: Duration = Duration::from_mins(1);
 

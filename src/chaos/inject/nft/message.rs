@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::chaos::inject::InjectError;
-use crate::chaos::inject::netlink::{APPEND, Attributes, CREATE, Request};
 use crate::model::LossPercent;
+use crate::netlink::{APPEND, Attributes, CREATE, Request};
 
 /// `NFNL_SUBSYS_NFTABLES`, the upper byte of every message type.
 const NFTABLES: u16 = 10;

@@ -5,9 +5,9 @@ mod cut;
 mod message;
 
 use self::message::{Conditions, Hook, OWNER, Table, batch, begin, refused};
-use super::netlink::{Family, Netlink, Request};
 use super::{InjectError, LossInjector, interface_index};
 use crate::model::LossPercent;
+use crate::netlink::{Family, Netlink, Request};
 
 pub(super) use cut::{Cut, CutKind};
 
@@ -106,7 +106,7 @@ pub(super) mod tests {
 
     use super::message::share;
     use super::*;
-    use crate::chaos::inject::tests::in_own_netns;
+    use crate::netlink::in_own_netns;
 
     /// nft's own words for what the kernel holds, in this thread's network namespace.
     pub(super) fn ruleset() -> String {
