@@ -42,12 +42,13 @@ impl IncidentMark {
         use EventKind as E;
         use IncidentKind as I;
         Some(match kind {
-            E::ContainerFailing | E::Quarantined => Self::Opens(I::Container),
+            E::ContainerFailing | E::Quarantined | E::HealingFutile => Self::Opens(I::Container),
             E::ContainerStarted
             | E::ContainerRestarted
             | E::ContainerRecreated
             | E::ActionFailed
             | E::ActionInterrupted
+            | E::ActionAssessed
             | E::WouldAct
             | E::Released => Self::Adds(I::Container),
             E::ContainerRecovered | E::ContainerLeft | E::Unmonitored => Self::Closes(I::Container),

@@ -31,6 +31,8 @@ impl HostState {
             if !first_answers.is_empty() {
                 out.push(Decision::Remember(result.id.clone(), first_answers));
             }
+            self.note_effect(&result.id, &record, now);
+            let (watch, policy) = (self.watches.get_mut(&result.id).expect("found above"), &self.policy);
             let in_grace = watch.grace_until(policy).is_some_and(|until| now.mono < until);
             let breaker = watch.failed_network.as_ref().is_some_and(|network| self.breaker.is_open(network));
             match record.verdict {

@@ -30,6 +30,8 @@ pub enum Hold {
     Frozen(String),
     /// Much of its network fails at once.
     Breaker(String),
+    /// Restarts in a row did not help: until when, and in which words.
+    Futile(Timestamp, String),
     /// Too soon after the last action on it.
     Backoff(Mono),
     /// Enough restarts run at once on this host.
@@ -87,6 +89,10 @@ impl fmt::Display for Hold {
             Self::Breaker(network) => write!(
                 f,
                 "much of network {network} fails at once, so the network is to blame and not the container"
+            ),
+            Self::Futile(until, why) => write!(
+                f,
+                "restarting does not help: {why}; it is tried again at {until}, or after `dockhealth release`"
             ),
             Self::Backoff(_) => f.write_str("too soon after the last action on it (backoff)"),
             Self::HostBusy => f.write_str("other restarts on this host are under way"),
