@@ -4,6 +4,7 @@
 //! Data flows one way through each program: sensors, then pure decisions, then actuators. `docs/architecture.md`
 //! is the map.
 
+pub mod backtest;
 pub mod bus;
 pub mod chaos;
 pub mod client;

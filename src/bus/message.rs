@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::BusError;
 use crate::model::{
-    CheckRecord, ContainerId, ContainerName, EngineId, Event, Freeze, Health, HostIdentity, HostName,
-    InstanceId, LossPercent, MetricTick, ProcessList, Rate, RunState, Threshold, Timestamp,
+    CheckRecord, ContainerId, ContainerName, EffectCounts, EfficacyReport, EngineId, Event, Freeze, Health,
+    HostIdentity, HostName, InstanceId, LossPercent, MetricTick, ProcessList, Rate, RunState, Threshold,
+    Timestamp,
 };
 
 /// The version written into every message.
@@ -95,6 +96,9 @@ pub struct ContainerReport {
     pub service: Option<String>,
     /// Why its health is what it is, in one plain sentence.
     pub reason: String,
+    /// What came of our actions on it; absent until one was assessed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcomes: Option<EffectCounts>,
 }
 
 /// All that an agent says of its host: pushed every 5 s, and the answer to a list request.
@@ -309,6 +313,9 @@ pub struct WhyReport {
     pub events: Vec<Event>,
     /// The brakes, each in one plain sentence: budget left, backoff, grace, freeze.
     pub brakes: Vec<String>,
+    /// What our actions on it have come to; absent until one was assessed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub efficacy: Option<EfficacyReport>,
 }
 
 #[cfg(test)]

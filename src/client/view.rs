@@ -4,7 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bus::Capability;
-use crate::model::{CheckRecord, ContainerName, Event, Freeze, HostIdentity, HostName, Timestamp};
+use crate::model::{
+    CheckRecord, ContainerName, EfficacyReport, Event, Freeze, HostIdentity, HostName, Timestamp,
+};
 
 /// One container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,6 +63,9 @@ pub struct DetailsView {
     /// What keeps it from being healed.
     #[serde(default)]
     pub brakes: Vec<String>,
+    /// What actions on it have come to.
+    #[serde(default)]
+    pub efficacy: Option<EfficacyReport>,
 }
 
 /// One host.

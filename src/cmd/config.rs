@@ -254,6 +254,8 @@ fn policy(r: &mut Resolver) -> Policy {
         grace: r.get(&t::GRACE, parse::span(millis(0, LONGEST_MS))),
         restart_mode: r.get(&t::RESTART_MODE, parse::word(&modes)),
         budget: r.get(&t::BUDGET, rate),
+        futile_after: r.get(&t::FUTILE_AFTER, parse::count(0..=100)),
+        futile_retry: r.get(&t::FUTILE_RETRY, parse::span(millis(60_000, 30 * DAY_MS))),
         backoff: r.get(&t::BACKOFF, parse::span(millis(0, LONGEST_MS))),
         backoff_max: r.get(&t::BACKOFF_MAX, parse::span(millis(0, LONGEST_MS))),
         host_budget: r.get(&t::HOST_BUDGET, rate),

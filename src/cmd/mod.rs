@@ -3,6 +3,7 @@
 mod act;
 pub mod agent;
 mod antagonist;
+mod backtest;
 mod completions;
 pub mod config;
 pub mod controller;
@@ -71,6 +72,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: top::command, run: top::run },
     Subcommand { command: metrics::command, run: metrics::run },
     Subcommand { command: placement::command, run: placement::run },
+    Subcommand { command: backtest::command, run: backtest::run },
     Subcommand { command: events::command, run: events::run },
     Subcommand { command: incidents::command, run: incidents::run },
     Subcommand { command: notify::command, run: notify::run },

@@ -13,7 +13,7 @@ use super::target::{self, Target};
 use super::{Failure, options};
 use crate::bus::{AgentCommand, AgentReply};
 use crate::client::{AgentSocket, Api, DetailsView};
-use crate::model::{CheckKind, CheckRecord, Event, HostName, Verdict, clean};
+use crate::model::{CheckKind, CheckRecord, EfficacyReport, Event, HostName, Verdict, clean};
 
 /// How many of the last checks and events people are shown; JSON has them all.
 const SHOWN: usize = 8;
@@ -73,6 +73,7 @@ fn ask_agent(agent: &AgentSocket, target: &Target) -> Result<Value, Failure> {
             "checks": why.checks,
             "events": why.events,
             "brakes": why.brakes,
+            "efficacy": why.efficacy,
         })),
         _ => Err(Failure::Failed("the agent answers, but not why".into())),
     }
@@ -107,6 +108,9 @@ fn explain(details: &DetailsView) -> String {
     for brake in &details.brakes {
         line(format!("  Brake: {}", clean(brake, 500)));
     }
+    if let Some(efficacy) = &details.efficacy {
+        line(format!("  {}", outcomes(efficacy)));
+    }
     if let Some(rule) = details.events.iter().rev().find_map(|event| event.data.get("rule")?.as_str()) {
         line(format!("  Rule that fired last: {}", clean(rule, 200)));
     }
@@ -125,6 +129,14 @@ fn explain(details: &DetailsView) -> String {
     });
     details.events.iter().rev().take(SHOWN).for_each(|event| line(format!("  {}", event_line(event))));
     out
+}
+
+/// What came of the actions on it, the last first.
+fn outcomes(efficacy: &EfficacyReport) -> String {
+    let (all, last) = (efficacy.outcomes, efficacy.recent.iter().rev().take(SHOWN));
+    let last: Vec<String> = last.map(|one| word(one.effect.as_str())).collect();
+    let last = if last.is_empty() { String::new() } else { format!("; newest first: {}", last.join(", ")) };
+    format!("Did it help: {} of {} times{last}", all.helped, all.total())
 }
 
 fn word(text: &str) -> String {

@@ -75,6 +75,10 @@ event_kinds! {
     ContainerRecreated = "container_recreated",
     /// An action of ours failed.
     ActionFailed = "action_failed",
+    /// What came of an action of ours, measured before and after.
+    ActionAssessed = "action_assessed",
+    /// Restarting a container did not help several times in a row: it is left alone for a day, or until released.
+    HealingFutile = "healing_futile",
     /// An agent ended during an action; what became of it is judged anew.
     ActionInterrupted = "action_interrupted",
     /// A dry run would have acted.

@@ -50,12 +50,13 @@ impl IncidentMark {
         let network = event.data.get("network").is_some() || event.data.get("shared").is_none();
         let breaker = if network { I::Network } else { I::Shared };
         Some(match event.kind {
-            E::ContainerFailing | E::Quarantined => Self::Opens(I::Container),
+            E::ContainerFailing | E::Quarantined | E::HealingFutile => Self::Opens(I::Container),
             E::ContainerStarted
             | E::ContainerRestarted
             | E::ContainerRecreated
             | E::ActionFailed
             | E::ActionInterrupted
+            | E::ActionAssessed
             | E::WouldAct
             | E::Released => Self::Adds(I::Container),
             E::ContainerRecovered | E::ContainerLeft | E::Unmonitored => Self::Closes(I::Container),

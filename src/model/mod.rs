@@ -5,6 +5,7 @@ mod action;
 mod check;
 mod container;
 mod desired;
+mod efficacy;
 mod event;
 mod health;
 mod id;
@@ -29,6 +30,7 @@ pub use container::{
     NetworkAttachment, RestartPolicy, RunState,
 };
 pub use desired::{DesiredEntry, DesiredKey, DesiredState, Freeze, FreezeScope, OnStop};
+pub use efficacy::{AilmentKind, Assessment, Effect, EffectCounts, EfficacyReport, Figures};
 pub use event::{Actor, Event, EventDraft, EventId, EventKind};
 pub use health::Health;
 pub use id::{

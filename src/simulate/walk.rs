@@ -191,6 +191,7 @@ impl Container {
             project: Some("simulated".to_owned()),
             service: None,
             reason,
+            outcomes: None,
         }
     }
 }

@@ -5,6 +5,7 @@ mod alone;
 mod brakes;
 mod deploy;
 mod down;
+mod efficacy;
 mod hostile;
 mod loss;
 mod neighbours;

@@ -92,6 +92,9 @@ table! {
         GRACE "grace" Setting::value("SPAN").or("10s"),
             "Time after a start in which failures do not count; a longer healthcheck start period goes before";
         BUDGET "budget" Setting::value("RATE").or("5/1h"), "Restarts of one container before it is quarantined";
+        FUTILE_AFTER "futile-after" Setting::value("COUNT").or("3"),
+            "Restarts in a row that did not help what runs and ails, after which it is left alone for --futile-retry; 0: never";
+        FUTILE_RETRY "futile-retry" Setting::value("SPAN").or("1d"), "Time after which one more is tried";
         BACKOFF "backoff" Setting::value("SPAN").or("10s"),
             "Time between two restarts of one container, doubled by each";
         BACKOFF_MAX "backoff-max" Setting::value("SPAN").or("10m"), "Where that doubling ends";

@@ -281,6 +281,7 @@ mod tests {
             project: None,
             service: None,
             reason: String::new(),
+            outcomes: None,
         }
     }
 

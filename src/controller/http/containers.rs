@@ -176,6 +176,7 @@ async fn last_known(api: &Api, key: &ContainerKey, host: &HostSnapshot) -> Resul
         checks: Vec::new(),
         events,
         brakes: Vec::new(),
+        efficacy: None,
     })
 }
 

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::bus::{Capability, ContainerReport, DesiredChange, EngineReport, WhyReport};
 use crate::controller::fleet::{HostSnapshot, Presence};
 use crate::model::{
-    CheckRecord, ContainerId, ContainerName, DesiredEntry, Event, Freeze, FreezeScope, Health, HostIdentity,
-    HostName, LossPercent, NoticeId, NoticeKind, RunState, Scope, Threshold, Timestamp, TokenId, clean,
+    CheckRecord, ContainerId, ContainerName, DesiredEntry, EfficacyReport, Event, Freeze, FreezeScope,
+    Health, HostIdentity, HostName, LossPercent, NoticeId, NoticeKind, RunState, Scope, Threshold, Timestamp,
+    TokenId, clean,
 };
 use crate::store::TokenRow;
 
@@ -112,6 +113,8 @@ pub struct ContainerDetails {
     pub events: Vec<Event>,
     /// What keeps it from being healed, or will: budget, backoff, grace, freeze, each in one plain sentence.
     pub brakes: Vec<String>,
+    /// What our actions on it have come to; null while none was assessed, or its host does not say.
+    pub efficacy: Option<EfficacyReport>,
 }
 
 impl ContainerDetails {
@@ -123,6 +126,9 @@ impl ContainerDetails {
             checks: why.checks,
             events: why.events,
             brakes: why.brakes.iter().map(|brake| safe(brake)).collect(),
+            efficacy: why
+                .efficacy
+                .map(|efficacy| EfficacyReport { futile: efficacy.futile.as_deref().map(safe), ..efficacy }),
         }
     }
 }

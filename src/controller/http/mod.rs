@@ -1,6 +1,7 @@
 //! The REST interface: one table of routes, and what each does.
 
 mod auth;
+mod backtest;
 mod containers;
 mod door;
 pub(crate) mod dto;

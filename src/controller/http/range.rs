@@ -55,6 +55,16 @@ impl Points {
         Ok(points)
     }
 
+    /// Every moment of `span`, at least `native` seconds apart and as many as may be asked for.
+    pub(super) fn finest(span: (i64, i64), native: u32) -> Self {
+        let least = (span.1 - span.0).unsigned_abs().div_ceil(MAX_POINTS as u64 - 1);
+        let least = u32::try_from(least).unwrap_or(MAX_STEP).max(1);
+        let native = native.clamp(1, MAX_STEP);
+        let step = native.max(least.div_ceil(native) * native);
+        let width = i64::from(step);
+        Self { from: (span.0 + width - 1).div_euclid(width) * width, to: span.1, step }
+    }
+
     /// How many there are.
     pub(super) fn count(&self) -> usize {
         usize::try_from((self.to - self.from).div_euclid(i64::from(self.step)) + 1).unwrap_or(0)
@@ -82,7 +92,7 @@ pub(super) fn points(query: &Query, now: Timestamp, native: u32) -> Result<Point
 }
 
 /// A moment, unix seconds: such a number, RFC 3339, `now`, or a span before it as `-1h`.
-fn moment(text: &str, now: i64) -> Result<i64, String> {
+pub(super) fn moment(text: &str, now: i64) -> Result<i64, String> {
     let text = text.trim();
     let wrong = || {
         format!(

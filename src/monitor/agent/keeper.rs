@@ -36,6 +36,8 @@ pub(super) enum Keep {
     Existing(Vec<ContainerId>),
     Quarantine(ContainerName, Timestamp),
     Release(ContainerName, Timestamp),
+    /// As JSON, and when that was so.
+    Score(ContainerName, String, Timestamp),
     Desired(DesiredChange),
     WholeDesired(DesiredState),
     LastEngineEvent(Timestamp),
@@ -50,6 +52,7 @@ impl Keep {
             (Self::Existing(ids), Self::Answered(other, _)) => !ids.contains(other),
             (Self::Quarantine(name, _), Self::Quarantine(other, _))
             | (Self::Release(name, _), Self::Quarantine(other, _) | Self::Release(other, _)) => name == other,
+            (Self::Score(name, ..), Self::Score(other, ..)) => name == other,
             (Self::Desired(change), Self::Desired(other)) => change.key() == other.key(),
             (Self::WholeDesired(_), Self::Desired(_) | Self::WholeDesired(_))
             | (Self::Existing(_), Self::Existing(_))
@@ -223,6 +226,7 @@ async fn write(db: &AgentDb, keep: &Keep) -> Result<(), StoreError> {
             db.set_quarantined(name.clone(), None).await?;
             db.release(name, at).await
         }
+        Keep::Score(name, json, at) => db.save_score(name, json, at).await,
         Keep::Desired(change) => db.save_desired(change).await,
         Keep::WholeDesired(state) => db.replace_desired(state).await,
         Keep::LastEngineEvent(time) => db.set_meta(LAST_ENGINE_EVENT, Some(time.to_string())).await,

@@ -48,11 +48,12 @@ use crate::bus::{AgentCommand, AgentReply, Bus, Capability};
 use crate::docker::{AnonymousVolumes, ContainerBuilder, ContainerSource};
 use crate::metrics::{Machine, Subject};
 use crate::model::{
-    ActionKind, ActionOutcome, Actor, EventDraft, EventKind, HostIdentity, HostName, JournalEntry, Timestamp,
+    ActionKind, ActionOutcome, Actor, ContainerName, EventDraft, EventKind, HostIdentity, HostName,
+    JournalEntry, Timestamp,
 };
 use crate::store::{AgentDb, StoreError};
 
-use super::decide::{Attachment, Detector, Memory, OwnContainers, Policy, Target};
+use super::decide::{Attachment, Detector, Efficacy, Memory, OwnContainers, Policy, Target};
 use super::ping::Pinger;
 
 pub use lane::{LaneParts, metric_lane};
@@ -259,5 +260,18 @@ async fn recall(db: &AgentDb, policy: &Policy) -> Result<Memory, StoreError> {
         released: db.releases().await?,
         restarts: db.restart_counts().await?,
         answered,
+        scores: scores(db.scores().await?),
     })
+}
+
+/// What of the scores can be read; one of a later version counts as none.
+fn scores(rows: BTreeMap<ContainerName, String>) -> BTreeMap<ContainerName, Efficacy> {
+    let read = |(name, json): (ContainerName, String)| match serde_json::from_str(&json) {
+        Ok(score) => Some((name, score)),
+        Err(error) => {
+            tracing::warn!(container = %name, %error, "how actions on it went cannot be read and is forgotten");
+            None
+        }
+    };
+    rows.into_iter().filter_map(read).collect()
 }

@@ -208,6 +208,10 @@ impl Owner {
             Decision::Report => self.wiring.changed.notify_one(),
             Decision::Remember(id, attachments) => keeper.keep(Keep::Answered(id, attachments)),
             Decision::Quarantine(name, since) => keeper.keep(Keep::Quarantine(name, since)),
+            Decision::Score(name, score) => {
+                let json = serde_json::to_string(&score).expect("plain data becomes JSON");
+                keeper.keep(Keep::Score(name, json, Timestamp::now()));
+            }
             Decision::Release(name, at) => keeper.keep(Keep::Release(name, at)),
         }
     }
@@ -407,6 +411,7 @@ impl Owner {
             checks: told.checks,
             events: events.unwrap_or_default(),
             brakes: told.brakes,
+            efficacy: told.efficacy,
         })
     }
 }
@@ -436,6 +441,7 @@ fn log(event: &Event) {
         EventKind::ContainerFailing
         | EventKind::ActionFailed
         | EventKind::Quarantined
+        | EventKind::HealingFutile
         | EventKind::BreakerOpened
         | EventKind::EngineUnreachable => tracing::warn!(kind = %event.kind, container, "{}", event.reason),
         _ => tracing::info!(kind = %event.kind, container, "{}", event.reason),

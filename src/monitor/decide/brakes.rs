@@ -55,6 +55,9 @@ impl HostState {
         if self.policy.dry_run {
             return Some(Hold::DryRun);
         }
+        if let Some(hold) = history.and_then(|history| self.futile(history, ailment, now)) {
+            return Some(hold);
+        }
         if let Some(until) = history.and_then(|history| self.backoff_until(history, now.mono)) {
             return Some(Hold::Backoff(until));
         }

@@ -33,6 +33,8 @@ impl HostState {
             if !first_answers.is_empty() {
                 out.push(Decision::Remember(result.id.clone(), first_answers));
             }
+            self.note_effect(&result.id, &record, now);
+            let (watch, policy) = (self.watches.get_mut(&result.id).expect("found above"), &self.policy);
             let in_grace = watch.grace_until(policy).is_some_and(|until| now.mono < until);
             let acquitted = self.acquittal(&self.watches[&result.id], now.mono).is_some();
             let watch = self.watches.get_mut(&result.id).expect("found above");

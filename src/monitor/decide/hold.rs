@@ -49,6 +49,8 @@ pub enum Hold {
     Breaker(Shared),
     /// Several hosts fail at once, as the controller says.
     FleetBreaker(String),
+    /// Restarts in a row did not help: until when, and in which words.
+    Futile(Timestamp, String),
     /// Too soon after the last action on it.
     Backoff(Mono),
     /// Enough restarts run at once on this host.
@@ -82,7 +84,7 @@ impl Hold {
     /// When it ends by the wall clock, where somebody said so.
     pub(super) fn wall_until(&self) -> Option<Timestamp> {
         match self {
-            Self::Maintenance(until) => Some(*until),
+            Self::Maintenance(until) | Self::Futile(until, _) => Some(*until),
             Self::MaintenanceLabel(until) => *until,
             _ => None,
         }
@@ -143,6 +145,10 @@ impl fmt::Display for Hold {
                 write!(f, "much of {shared} fails at once, so that is to blame and not the container")
             }
             Self::FleetBreaker(why) => write!(f, "{why}, so it is not this container that is to blame"),
+            Self::Futile(until, why) => write!(
+                f,
+                "restarting does not help: {why}; it is tried again at {until}, or after `dockhealth release`"
+            ),
             Self::Backoff(_) => f.write_str("too soon after the last action on it (backoff)"),
             Self::HostBusy => f.write_str("other restarts on this host are under way"),
             Self::HostBudget => {

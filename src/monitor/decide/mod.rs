@@ -3,10 +3,12 @@
 //! The state is level-triggered: each input updates what is known, then every container is treated anew by what ails
 //! it and by the brakes that hold it, so a lost or doubled input changes nothing for long.
 
+mod assess;
 mod brakes;
 mod checks;
 mod dependencies;
 mod deploys;
+mod efficacy;
 mod fleet;
 mod hold;
 mod limits;
@@ -32,6 +34,7 @@ use crate::model::{
 };
 use crate::monitor::ping::ProbeOutcome;
 
+pub use efficacy::Efficacy;
 pub use fleet::{FleetQuestion, FleetWord};
 pub use hold::Hold;
 pub use listing::{Listing, OwnContainers};
@@ -200,6 +203,8 @@ pub enum Decision {
     Remember(ContainerId, Vec<Attachment>),
     /// Keep over a restart of the agent: quarantined since then.
     Quarantine(ContainerName, Timestamp),
+    /// Keep over a restart of the agent: how actions on it went.
+    Score(ContainerName, Box<Efficacy>),
     /// Keep over a restart of the agent: released, its budget begins anew.
     Release(ContainerName, Timestamp),
 }

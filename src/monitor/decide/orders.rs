@@ -36,9 +36,15 @@ impl HostState {
         let history = self.histories.entry(name.clone()).or_default();
         let was = history.quarantined.take();
         history.actions.clear();
+        let in_vain = history.efficacy.forgive();
+        let futile = self.policy.futile_after > 0 && in_vain >= self.policy.futile_after;
         out.push(Decision::Release(name.clone(), now.wall));
-        if was.is_some() {
-            let text = format!("{name} was released from quarantine; its restart budget begins anew.");
+        if in_vain > 0 {
+            out.push(Decision::Score(name.clone(), Box::new(history.efficacy.clone())));
+        }
+        if was.is_some() || futile {
+            let from = if was.is_some() { " from quarantine" } else { "" };
+            let text = format!("{name} was released{from}; its restart budget begins anew.");
             out.push(Decision::Emit(EventDraft::new(EventKind::Released, Actor::Operator, text).about(name)));
         }
     }

@@ -68,6 +68,10 @@ pub struct Policy {
     pub restart_mode: RestartMode,
     /// How often one container may be acted on before it is quarantined.
     pub budget: Rate,
+    /// How many restarts in a row that did not help are enough; 0: they never are.
+    pub futile_after: u32,
+    /// How long after the last of them one more is tried.
+    pub futile_retry: Duration,
     /// The wait after the first action on a container; doubles with each further one in the budget's window.
     pub backoff: Duration,
     /// The longest such wait.
@@ -98,6 +102,8 @@ impl Default for Policy {
             grace: Duration::from_secs(10),
             restart_mode: RestartMode::Restart,
             budget: Rate { count: 5, window: Duration::from_hours(1) },
+            futile_after: 3,
+            futile_retry: Duration::from_hours(24),
             backoff: Duration::from_secs(10),
             backoff_max: Duration::from_mins(10),
             host_budget: Rate { count: 10, window: Duration::from_mins(10) },

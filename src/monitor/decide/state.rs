@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::deploys::Deploys;
+use super::efficacy::Efficacy;
 use super::fleet::Fleet;
 use super::limits::Window;
 use super::listing::listing;
@@ -36,6 +37,8 @@ pub struct Memory {
     pub released: BTreeMap<ContainerName, Timestamp>,
     /// How often each was ever acted on.
     pub restarts: BTreeMap<ContainerName, u64>,
+    /// How actions on each went.
+    pub scores: BTreeMap<ContainerName, Efficacy>,
     /// Addresses that have answered.
     pub answered: BTreeMap<ContainerId, Vec<Attachment>>,
 }
@@ -56,6 +59,9 @@ pub(super) struct History {
     pub(super) interrupted: bool,
     /// Since when something has ailed it without a break.
     pub(super) ailing_since: Option<Mono>,
+    /// An action that did not reach an engine which was not known to be away; it counts unless that turns out.
+    pub(super) unreached: Option<(Mono, ActionKind)>,
+    pub(super) efficacy: Efficacy,
 }
 
 /// An action that was begun and of whose end nothing is known yet.
@@ -66,6 +72,8 @@ pub(super) struct UnderWay {
     pub(super) by: Actor,
     /// When it was counted against the budgets; an operator's never is.
     pub(super) counted_at: Option<Mono>,
+    /// Whether what it comes to is watched already, or nothing ailed the container as it began.
+    pub(super) seen_begin: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -159,8 +167,13 @@ impl HostState {
         for (name, count) in memory.restarts {
             state.histories.entry(name).or_default().restarts = count;
         }
+        for (name, score) in memory.scores {
+            state.histories.entry(name).or_default().efficacy = score;
+        }
         for name in memory.interrupted {
-            state.histories.entry(name).or_default().interrupted = true;
+            let history = state.histories.entry(name).or_default();
+            history.interrupted = true;
+            history.efficacy.forget_trial();
         }
         state
     }
@@ -363,6 +376,11 @@ impl HostState {
         self.engine_was_lost = true;
         self.watches.values_mut().for_each(Watch::note_engine_lost);
         self.deploys.clear();
+        for history in self.histories.values_mut() {
+            if let Some((at, kind)) = history.unreached.take() {
+                take_back(history, &mut self.host_restarts, at, kind);
+            }
+        }
     }
 
     fn engine_back(&mut self, out: &mut Vec<Decision>) {
@@ -398,6 +416,14 @@ impl HostState {
         let local = local.map(|freeze| ("on this host, by the agent's own socket".to_owned(), freeze));
         let desired = self.desired.freeze_at(&self.host, wall);
         local.or_else(|| desired.map(|(scope, freeze)| (format!("on {scope}, by {}", freeze.by), freeze)))
+    }
+}
+
+/// Takes an action that never reached the engine back from the budgets.
+pub(super) fn take_back(history: &mut History, host_restarts: &mut Window, at: Mono, kind: ActionKind) {
+    history.actions.take_back(at);
+    if kind != ActionKind::Start {
+        host_restarts.take_back(at);
     }
 }
 

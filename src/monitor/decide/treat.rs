@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::state::{HostState, OurAction, UnderWay};
+use super::efficacy::Tried;
+use super::state::{HostState, OurAction, UnderWay, take_back};
 use super::watch::{Ailment, LastLook, Watch};
 use super::words::{ailment_data, past};
 use super::{Action, ActionResult, Decision, Hold, Listing, RestartMode};
@@ -26,12 +27,14 @@ impl HostState {
         self.deploys.expire(now.mono);
         self.give_up_guesses(now, out);
         self.mark_detached(now.mono);
+        self.assess(now, out);
         let ids: Vec<ContainerId> = self.watches.keys().cloned().collect();
         for id in ids {
             self.treat(&id, now, out);
         }
         self.ask_for_leave(now, out);
         self.wake_no_later(self.breaker.wake_at());
+        self.put_under_trial(now, out);
         self.wake_no_later(self.disputed.as_ref().map(|(_, until)| *until));
         let freeze_ends = self.freeze_at(now.wall).and_then(|(_, freeze)| freeze.until);
         self.wake_no_later(freeze_ends.map(|until| now.mono_at(until)));
@@ -234,7 +237,9 @@ impl HostState {
         if let Some(at) = counts_at {
             history.actions.note(at);
         }
-        history.under_way = Some(UnderWay { op: op.clone(), kind, by, counted_at: counts_at });
+        history.under_way =
+            Some(UnderWay { op: op.clone(), kind, by, counted_at: counts_at, seen_begin: false });
+        history.unreached = None;
         let known = history.ours.is_some_and(|ours| ours.was_pingable);
         history.ours = Some(OurAction { was_pingable: was_pingable || known });
         let join = self.rejoins(&self.watches[id]);
@@ -251,6 +256,7 @@ impl HostState {
         let Some(UnderWay { kind, by, counted_at, .. }) = history.under_way.take() else { return };
         match result {
             ActionResult::Done(took_ms) => {
+                history.efficacy.done(op);
                 history.restarts += 1;
                 let event = match kind {
                     ActionKind::Start => EventKind::ContainerStarted,
@@ -261,18 +267,24 @@ impl HostState {
                 let data = json!({ "op": op, "took_ms": took_ms });
                 out.push(Decision::Emit(EventDraft::new(event, by, text).about(&name).with(data)));
             }
-            ActionResult::Gone => history.ours = None,
+            ActionResult::Gone => {
+                history.ours = None;
+                history.efficacy.not_done(op, Tried::Not);
+            }
             ActionResult::NotReached(_) => {
                 // It may have been stopped for it before the engine went: that was us, as its facts will show.
                 history.interrupted = true;
-                if let Some(at) = counted_at {
-                    history.actions.take_back(at);
-                    if kind != ActionKind::Start {
-                        self.host_restarts.take_back(at);
+                history.efficacy.not_done(op, Tried::Not);
+                // Whose calls never come through while the engine answers others must not be tried for ever.
+                match counted_at {
+                    Some(at) if self.engine_lost.is_some() => {
+                        take_back(history, &mut self.host_restarts, at, kind);
                     }
+                    counted => history.unreached = counted.map(|at| (at, kind)),
                 }
             }
             ActionResult::Failed(why) => {
+                history.efficacy.not_done(op, Tried::AndFailed);
                 let text = format!("{name} could not be {}: {why}.", past(kind));
                 let data = json!({ "op": op });
                 let draft = EventDraft::new(EventKind::ActionFailed, by, text).about(&name).with(data);

@@ -6,8 +6,8 @@ use super::watch::Watch;
 use crate::bus::ContainerReport;
 use crate::metrics::{NetworkUse, Subject};
 use crate::model::{
-    CheckRecord, ContainerName, Freeze, Health, LossPercent, Maintenance, Now, RunState, Threshold,
-    Timestamp, Verdict, clean,
+    CheckRecord, ContainerName, EfficacyReport, Freeze, Health, LossPercent, Maintenance, Now, RunState,
+    Threshold, Timestamp, Verdict, clean,
 };
 
 /// What the core can tell of one container for `why`.
@@ -23,6 +23,8 @@ pub struct Explanation {
     pub checks: Vec<CheckRecord>,
     /// The brakes, each in one plain sentence.
     pub brakes: Vec<String>,
+    /// What healing has come to; `None`: nothing was done to it yet.
+    pub efficacy: Option<EfficacyReport>,
 }
 
 impl HostState {
@@ -74,6 +76,7 @@ impl HostState {
             monitored_by: self.listing(watch).to_string(),
             checks: watch.checks.iter().cloned().collect(),
             brakes: self.brakes(watch, now),
+            efficacy: self.efficacy_of(watch, now),
         })
     }
 
@@ -98,6 +101,7 @@ impl HostState {
             project: facts.project().map(str::to_owned),
             service: facts.service().map(str::to_owned),
             reason,
+            outcomes: self.outcomes_of(watch),
         }
     }
 
@@ -205,6 +209,7 @@ impl HostState {
         brakes.push(format!("budget: {used} of {} used", policy.budget));
         let host_used = self.host_restarts.count(policy.host_budget.window, now.mono);
         brakes.push(format!("host budget: {host_used} of {} used", policy.host_budget));
+        brakes.extend(self.efficacy_brake(watch));
         if let Some(until) = watch.grace_until(policy).filter(|until| now.mono < *until) {
             let seconds = (until - now.mono).as_secs() + 1;
             brakes.push(format!("grace after its start: {seconds} s left"));

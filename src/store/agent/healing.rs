@@ -50,6 +50,41 @@ impl AgentDb {
         self.db.read(|conn| Ok(marks(conn, ("quarantined", "since"))?)).await
     }
 
+    /// Records how actions on `container` went, as the text `score`, as it was at `at`. Beyond 10,000 names the one recorded
+    /// longest ago is forgotten.
+    pub async fn save_score(
+        &self,
+        container: ContainerName,
+        score: String,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.db
+            .write(move |tx| {
+                tx.prepare_cached(
+                    "INSERT OR REPLACE INTO scores (container, score, at) VALUES (?1, ?2, ?3)",
+                )?
+                .execute(params![container.as_str(), score, at.millis()])?;
+                tx.prepare_cached(
+                    "DELETE FROM scores WHERE container IN
+                     (SELECT container FROM scores ORDER BY at DESC LIMIT -1 OFFSET ?1)",
+                )?
+                .execute([KEPT])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// How actions on each container went.
+    pub async fn scores(&self) -> Result<BTreeMap<ContainerName, String>, StoreError> {
+        self.db
+            .read(|conn| {
+                let mut found = conn.prepare_cached("SELECT container, score FROM scores")?;
+                let scores = found.query_map([], |row| Ok((rows::name(row, 0)?, row.get(1)?)))?;
+                Ok(scores.collect::<Result<_>>()?)
+            })
+            .await
+    }
+
     /// The addresses that have answered.
     pub async fn answered(&self) -> Result<Vec<AnsweredRow>, StoreError> {
         self.db
@@ -149,8 +184,13 @@ mod tests {
             db.set_quarantined(web.clone(), Some(at(3))).await.unwrap();
             db.set_quarantined(sql.clone(), Some(at(4))).await.unwrap();
             db.set_quarantined(web.clone(), None).await.unwrap();
+            for score in ["{}", "{\"counts\": {}}"] {
+                db.save_score(web.clone(), score.into(), at(5)).await.unwrap();
+            }
             db.close().await;
             let db = AgentDb::open(dir.path()).unwrap();
+            let score = "{\"counts\": {}}".to_owned();
+            assert_eq!(db.scores().await.unwrap(), BTreeMap::from([(web.clone(), score)]));
             assert_eq!(db.releases().await.unwrap(), BTreeMap::from([(web, at(2))]));
             assert_eq!(db.quarantined().await.unwrap(), BTreeMap::from([(sql, at(4))]));
         });

@@ -53,6 +53,10 @@ static LAYOUT: Layout = Layout {
             seq INTEGER PRIMARY KEY, samples INTEGER NOT NULL, json INTEGER NOT NULL, body BLOB NOT NULL
         ) STRICT;
         ALTER TABLE identity ADD COLUMN metrics_session TEXT;
+    ", "
+        CREATE TABLE scores (
+            container TEXT PRIMARY KEY, score TEXT NOT NULL, at INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
     "],
     remedy: "move it and the files beside it (-wal, -shm) away and start again; that loses restart counts and \
              budgets, quarantines, events and metrics not yet delivered; what is monitored comes again from the controller",

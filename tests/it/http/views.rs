@@ -320,6 +320,7 @@ async fn one_container_is_explained_by_its_agent() {
                 checks: Vec::new(),
                 events: vec![draft.about(&name).stamp(&host("a"), Timestamp::from_millis(0))],
                 brakes: vec!["4 of 5 restarts left this hour".into()],
+                efficacy: None,
             }))
         }
         AgentCommand::Why { container } => {

@@ -272,6 +272,7 @@ pub(super) fn container(name: &str) -> ContainerReport {
         project: None,
         service: None,
         reason: "answers every probe".into(),
+        outcomes: None,
     }
 }
 

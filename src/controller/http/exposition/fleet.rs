@@ -6,7 +6,7 @@ use crate::bus::ContainerReport;
 use crate::controller::fleet::{FleetView, HostSnapshot};
 use crate::controller::ticks::{LatestTick, LatestTicks};
 use crate::exposition::{Family, Text};
-use crate::model::{ContainerName, METRICS, Metric, MetricScope, Timestamp, Values};
+use crate::model::{ContainerName, Effect, METRICS, Metric, MetricScope, Timestamp, Values};
 
 /// The most samples of hosts and containers in one answer: about 15 MB of text.
 pub(super) const MAX_SERIES: usize = 100_000;
@@ -34,6 +34,7 @@ impl<'a> Subject<'a> {
             1 + usize::from(report.loss_percent.is_some())
                 + usize::from(report.rtt_ms.is_some())
                 + usize::from(report.restarts.is_some())
+                + report.outcomes.map_or(0, |_| Effect::ALL.len())
         });
         let measured =
             |values: &Values| values.keys().filter(|name| !REPORTED.contains(&name.metric())).count();
@@ -191,6 +192,18 @@ fn reported(out: &mut Text, containers: &[Subject<'_>]) {
         }
         for (subject, value) in samples {
             out.sample(name, &subject.labels, value);
+        }
+    }
+    let name = "dockhealth_container_actions_total";
+    let mut assessed = reports().filter_map(|(subject, report)| Some((subject, report.outcomes?))).peekable();
+    if assessed.peek().is_some() {
+        out.family(name, "counter", "Actions on a monitored container by what came of them.");
+    }
+    for (subject, outcomes) in assessed {
+        for effect in Effect::ALL {
+            let mut labels = subject.labels.clone();
+            labels.push(("effect", effect.as_str()));
+            out.sample(name, &labels, outcomes.of(effect) as f64);
         }
     }
     let name = "dockhealth_container_health";

@@ -113,3 +113,35 @@ fn an_engine_that_refuses_is_asked_again_until_the_budget_is_spent() {
     assert_eq!((failed, world.engine.changes().len()), (2, 3));
     agent.stop(&world);
 }
+
+#[test]
+fn a_crash_loop_is_quarantined_within_its_budget_whatever_its_start_calls_return() {
+    let timed_out = || EngineError::TimedOut(Duration::from_secs(3), "scripted".to_owned());
+    for behaviour in [
+        Behaviour::Fail(EngineError::Refused("no space".to_owned())),
+        Behaviour::Fail(timed_out()),
+        Behaviour::ActThenFail(timed_out()),
+        Behaviour::Fail(EngineError::Malformed("half an answer".to_owned())),
+        Behaviour::Fail(EngineError::Unreachable("connection reset".to_owned())),
+    ] {
+        let world = World::new();
+        let web = world.named("web");
+        let agent = world.ready_agent();
+        world.wait_health("web", Health::Healthy);
+        for _ in 0..100 {
+            world.engine.next(Op::Start, behaviour.clone());
+        }
+        world.engine.crash("web", 1);
+        wait("it is quarantined", || {
+            if world.container("web").is_some_and(|c| c.health == Health::Quarantined) {
+                return Some(());
+            }
+            if world.runs("web") {
+                world.engine.crash("web", 1);
+            }
+            None
+        });
+        assert_eq!(world.engine.changes(), vec![Call::Start(web); 5], "{behaviour:?}");
+        agent.stop(&world);
+    }
+}

@@ -2,6 +2,7 @@
 
 mod budgets;
 mod down;
+mod efficacy;
 mod fleet;
 mod invariants;
 mod lists;
