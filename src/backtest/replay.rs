@@ -94,6 +94,7 @@ struct World<'a> {
 }
 
 /// One container as the virtual engine has it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Container<'a> {
     record: &'a ContainerRecord,
     facts: ContainerFacts,
@@ -158,17 +159,15 @@ impl<'a> World<'a> {
         while let Some(time) =
             self.planned.peek().map(|Reverse(planned)| planned.0).filter(|time| *time <= end)
         {
-            match self.state.wake_at().map(|at| at.0.max(self.now + 1)).filter(|wake| *wake < time) {
-                Some(wake) => {
-                    self.now = wake;
-                    self.feed(Input::Tick);
-                }
-                None => {
-                    let Some(Reverse(Planned(_, _, what))) = self.planned.pop() else { return };
-                    self.now = time.max(self.now);
-                    self.happen(what);
-                }
+            let wake = self.state.wake_at().map(|at| at.0.max(self.now + 1)).filter(|wake| *wake < time);
+            if let Some(wake) = wake {
+                self.now = wake;
+                self.feed(Input::Tick);
+                continue;
             }
+            let Some(Reverse(Planned(_, _, what))) = self.planned.pop() else { return };
+            self.now = time.max(self.now);
+            self.happen(what);
         }
     }
 
@@ -238,7 +237,7 @@ impl<'a> World<'a> {
             one.end_run();
             seen.push(one.facts.clone());
         } else if !one.healed && one.unhealthy {
-            one.facts.healthcheck = healthcheck(HealthcheckStatus::Unhealthy);
+            one.facts.healthcheck = Some(healthcheck(HealthcheckStatus::Unhealthy));
             seen.push(one.facts.clone());
         }
         for facts in seen {
@@ -262,7 +261,7 @@ impl<'a> World<'a> {
             }
             Change::Unhealthy => {
                 one.unhealthy = true;
-                one.facts.healthcheck = healthcheck(HealthcheckStatus::Unhealthy);
+                one.facts.healthcheck = Some(healthcheck(HealthcheckStatus::Unhealthy));
             }
             Change::Run | Change::Well if was_healed => return,
             Change::Run => {
@@ -275,7 +274,7 @@ impl<'a> World<'a> {
                     one.begin_run(self.now);
                 }
                 if one.facts.healthcheck.is_some() {
-                    one.facts.healthcheck = healthcheck(HealthcheckStatus::Healthy);
+                    one.facts.healthcheck = Some(healthcheck(HealthcheckStatus::Healthy));
                 }
             }
         }
@@ -327,7 +326,7 @@ impl<'a> Container<'a> {
         self.facts.exit_code = None;
         self.facts.started_at = Some(Timestamp::from_millis(now));
         if self.facts.healthcheck.is_some() {
-            self.facts.healthcheck = healthcheck(HealthcheckStatus::Healthy);
+            self.facts.healthcheck = Some(healthcheck(HealthcheckStatus::Healthy));
         }
     }
 
@@ -400,8 +399,8 @@ fn now(millis: i64) -> Now {
     Now { mono: Mono(millis), wall: Timestamp::from_millis(millis) }
 }
 
-fn healthcheck(status: HealthcheckStatus) -> Option<Healthcheck> {
-    Some(Healthcheck { status, start_period: Duration::ZERO })
+fn healthcheck(status: HealthcheckStatus) -> Healthcheck {
+    Healthcheck { status, start_period: Duration::ZERO }
 }
 
 /// Total loss was only ever recorded of a run that had answered before; a run that is not in the record has not.

@@ -51,8 +51,8 @@ impl Keep {
             (Self::Answered(id, _), Self::Answered(other, _)) => id == other,
             (Self::Existing(ids), Self::Answered(other, _)) => !ids.contains(other),
             (Self::Quarantine(name, _), Self::Quarantine(other, _))
-            | (Self::Release(name, _), Self::Quarantine(other, _) | Self::Release(other, _)) => name == other,
-            (Self::Score(name, ..), Self::Score(other, ..)) => name == other,
+            | (Self::Release(name, _), Self::Quarantine(other, _) | Self::Release(other, _))
+            | (Self::Score(name, ..), Self::Score(other, ..)) => name == other,
             (Self::Desired(change), Self::Desired(other)) => change.key() == other.key(),
             (Self::WholeDesired(_), Self::Desired(_) | Self::WholeDesired(_))
             | (Self::Existing(_), Self::Existing(_))

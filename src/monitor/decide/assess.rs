@@ -5,7 +5,6 @@ use serde_json::json;
 use super::efficacy::{After, CHECKS, Told, Trial, WITHIN, kind_of};
 use super::state::{History, HostState};
 use super::watch::{Ailment, Watch};
-use super::words::past;
 use super::{Decision, Hold};
 use crate::model::{
     Actor, AddressCheck, AilmentKind, Assessment, CheckRecord, ContainerId, ContainerName, Effect,
@@ -166,14 +165,16 @@ impl HostState {
             return None;
         }
         let counts = efficacy.counts();
-        let mut text = format!("efficacy: {} of {} actions helped", counts.helped, counts.total());
-        if counts.unknown > 0 {
-            text += &format!(", of {} that is unknown", counts.unknown);
-        }
-        if !efficacy.is_settled() {
-            text += &format!(", one is under trial ({CHECKS} checks after its grace)");
-        }
-        Some(text)
+        let unknown = match counts.unknown {
+            0 => String::new(),
+            unknown => format!(", of {unknown} that is unknown"),
+        };
+        let trial = if efficacy.is_settled() {
+            String::new()
+        } else {
+            format!(", one is under trial ({CHECKS} checks after its grace)")
+        };
+        Some(format!("efficacy: {} of {} actions helped{unknown}{trial}", counts.helped, counts.total()))
     }
 }
 
@@ -195,32 +196,26 @@ fn figures_before(watch: &Watch, ailment: Ailment) -> Figures {
 /// What a check says of an action; one that the agent was starved in says nothing.
 fn told(record: &CheckRecord) -> Option<Told> {
     let worst = record.addresses.iter().filter(|address| address.loss() == record.loss_percent);
-    match (record.verdict, record.loss_percent) {
-        (Verdict::Pass | Verdict::Fail, Some(loss)) => {
-            let sent = worst.map(|address| address.sent).max()?;
-            let rtt = record.addresses.iter().filter_map(|address| address.rtt_ms).max_by(f64::total_cmp);
-            Some(Told::Figures(sent, loss, rtt))
-        }
-        _ => {
-            let silent = |address: &AddressCheck| address.sent > 0 && address.received == 0;
-            (!record.addresses.is_empty() && record.addresses.iter().all(silent)).then_some(Told::Silence)
-        }
+    if let (Verdict::Pass | Verdict::Fail, Some(loss)) = (record.verdict, record.loss_percent) {
+        let sent = worst.map(|address| address.sent).max()?;
+        let rtt = record.addresses.iter().filter_map(|address| address.rtt_ms).max_by(f64::total_cmp);
+        return Some(Told::Figures(sent, loss, rtt));
     }
+    let silent = |address: &AddressCheck| address.sent > 0 && address.received == 0;
+    (!record.addresses.is_empty() && record.addresses.iter().all(silent)).then_some(Told::Silence)
 }
 
 fn sentence(name: &ContainerName, assessment: &Assessment) -> String {
-    let what = past(assessment.kind);
-    let text = match assessment.effect {
-        Effect::Helped => "and that helped",
-        Effect::NoChange => "and that did not help",
-        Effect::Worse => "and that made it worse",
-        Effect::Unknown => "and whether that helped could not be measured",
+    let effect = match assessment.effect {
+        Effect::Helped => "helped",
+        Effect::NoChange => "did not help",
+        Effect::Worse => "made it worse",
+        Effect::Unknown => "could not be measured",
     };
     let loss = |figures: Figures| figures.loss_percent.map_or("unknown".to_owned(), |loss| loss.to_string());
-    let mut text = format!("{name} was {what}, {text}: loss {} before", loss(assessment.before));
-    text += &format!(", {} after", loss(assessment.after));
-    if let Some((before, after)) = assessment.before.rtt_ms.zip(assessment.after.rtt_ms) {
-        text += &format!("; round trip {before:.2} ms before, {after:.2} ms after");
-    }
-    text + "."
+    let (before, after) = (loss(assessment.before), loss(assessment.after));
+    let rtt = assessment.before.rtt_ms.zip(assessment.after.rtt_ms);
+    let rtt = rtt.map(|(before, after)| format!("; round trip {before:.2} ms before, {after:.2} ms after"));
+    let rtt = rtt.unwrap_or_default();
+    format!("The {} of {name} {effect}: loss {before} before, {after} after{rtt}.", assessment.kind)
 }

@@ -103,6 +103,7 @@ pub(super) enum Told {
 
 /// A container after an action on it.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct After {
     pub(super) ailment: Option<Ailment>,
     pub(super) running: bool,

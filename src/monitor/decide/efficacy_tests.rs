@@ -52,7 +52,9 @@ fn lossy(percent: f64) -> After {
 fn act(score: &mut Efficacy, n: i64, trial: Trial, checks: &[f64], after: &After) -> Option<Effect> {
     begin(score, trial);
     let _ = score.meet(&id(1), at(n));
-    checks.iter().for_each(|percent| score.check(Told::Figures(20, loss(*percent), Some(0.1))));
+    for percent in checks {
+        score.check(Told::Figures(20, loss(*percent), Some(0.1)));
+    }
     score.judge(after).map(|assessment| assessment.effect)
 }
 

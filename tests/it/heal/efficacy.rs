@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::rig::{DEADLINE, QUICK, Rig, lose, on_both_rigs, printed, wait_started_again};
+use super::rig::{DEADLINE, Rig, lose, on_both_rigs, printed, wait_started_again};
 use crate::support::wait_for;
 
 on_both_rigs! {
@@ -36,7 +36,19 @@ fn a_restart_that_cures_is_known_to_have_helped(rig: &Rig) {
 
 #[test]
 fn where_restarts_never_help_they_stop() {
-    let rig = Rig::up(&[QUICK, &["--budget", "20/1h", "--backoff-max", "1s"]].concat());
+    let flags = [
+        "--interval",
+        "1s",
+        "--grace",
+        "500ms",
+        "--budget",
+        "20/1h",
+        "--backoff",
+        "200ms",
+        "--futile-after",
+        "2",
+    ];
+    let rig = Rig::up(&flags);
     let full = rig.named("hopeless", &[]);
     rig.wait_healthy(&full);
     let mut run = String::new();
@@ -52,26 +64,26 @@ fn where_restarts_never_help_they_stop() {
         relapse();
         rig.events(&full, "healing_futile").into_iter().next()
     });
-    assert_eq!(rig.actions(&full), ["container_restarted"; 3], "--futile-after 3");
+    assert_eq!(rig.actions(&full), ["container_restarted"; 2], "--futile-after 2");
     let effects: Vec<_> = rig.events(&full, "action_assessed");
-    assert!(effects.len() == 3 && effects.iter().all(|e| e["data"]["effect"] != "helped"), "{effects:#?}");
+    assert!(effects.len() == 2 && effects.iter().all(|e| e["data"]["effect"] != "helped"), "{effects:#?}");
 
     // It goes on being checked, and is left alone.
     let last =
         rig.why(&full)["checks"].as_array().and_then(|all| all.last().cloned()).expect("it was checked");
-    wait_for("ten checks more", DEADLINE, || {
+    wait_for("five checks more", DEADLINE, || {
         let why = rig.why(&full);
         let later = |check: &&Value| check["time"].as_str() > last["time"].as_str();
-        (why["checks"].as_array()?.iter().filter(later).count() >= 10).then_some(())
+        (why["checks"].as_array()?.iter().filter(later).count() >= 5).then_some(())
     });
     let held = rig.wait_until(&full, "is left alone", |c| {
         c["health"] == "failing"
             && c["reason"].as_str().is_some_and(|reason| {
-                reason.contains("restarting does not help: the last 3 restarts left its loss at")
+                reason.contains("restarting does not help: the last 2 restarts left its loss at")
             })
     });
-    assert_eq!(held["restarts"], 3, "{held}");
-    assert_eq!(rig.actions(&full).len(), 3);
+    assert_eq!(held["restarts"], 2, "{held}");
+    assert_eq!(rig.actions(&full).len(), 2);
 
     // A release begins anew, and now the restart cures.
     wait_started_again(&rig.lab, &full, || drop(rig.cli(&["release", &format!("{}/{full}", rig.host)])));
