@@ -72,7 +72,12 @@ impl CutProgram {
         let map = self.object.map(COUNTS).expect("bpf/chaos.bpf.c defines it");
         let answer = PerCpuArray::<_, Counts>::try_from(map).and_then(|map| map.get(&0, 0));
         let counts = answer.map_err(|error| refused("its counts", error))?;
-        Ok(counts.iter().fold(Counts::default(), |sum, one| sum.plus(*one)))
+        let sum = |of: fn(&Counts) -> u64| counts.iter().map(of).sum();
+        Ok(Counts {
+            seen: sum(|one| one.seen),
+            lost: sum(|one| one.lost),
+            corrupted: sum(|one| one.corrupted),
+        })
     }
 
     /// Attaches it by a TCX link to an interface of the calling thread's network namespace; false where the kernel has none.
