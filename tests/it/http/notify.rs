@@ -199,7 +199,8 @@ async fn a_busy_receiver_is_waited_for_and_a_refusal_is_final_and_told() {
         eventually(kind, async || world.kinds().await.contains(&kind.to_owned()).then_some(())).await;
     };
     kind("notify_failing").await;
-    let metrics = world.get("/metrics").await.expect(200).text();
+    let answer = world.get("/metrics").await.expect(200);
+    let metrics = answer.text();
     for line in [
         "dockhealth_notifications_total 2",
         "dockhealth_notifications_delivered_total 1",
