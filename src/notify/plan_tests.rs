@@ -112,14 +112,9 @@ impl World {
     /// Lets time pass, looking when the planner asks for it.
     fn pass(&mut self, seconds: i64) {
         let until = self.second + seconds;
-        loop {
-            match self.look().filter(|wake| *wake <= until) {
-                Some(wake) => {
-                    assert!(wake > self.second, "asked to be woken in the past");
-                    self.second = wake;
-                }
-                None => break,
-            }
+        while let Some(wake) = self.look().filter(|wake| *wake <= until) {
+            assert!(wake > self.second, "asked to be woken in the past");
+            self.second = wake;
         }
         self.second = until;
         self.look();

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
 use crate::model::clean;
@@ -130,7 +130,7 @@ impl Target {
     /// Tells it from other receivers over restarts, without telling its secrets.
     pub fn id(&self) -> String {
         let whole = format!("{} {}", self.url, self.authorization.as_deref().unwrap_or_default());
-        Sha256::digest(whole)[..12].iter().map(|byte| format!("{byte:02x}")).collect()
+        BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(whole)[..12])
     }
 
     /// The URL itself, for the one place that sends to it.

@@ -140,17 +140,9 @@ pub(super) fn notifications(reach: &Reach) -> Finding {
         Ok(api) => api.get("/notifications?limit=1").map_err(|error| error.to_string()),
         Err(failure) => Err(failure.to_string()),
     };
-    let receivers = match told {
-        Ok(told) => told.receivers,
-        Err(_) => {
-            let detail = "the controller does not say";
-            return Finding::not(
-                "notifications",
-                State::Skipped,
-                detail,
-                "see what is said of the controller",
-            );
-        }
+    let Ok(NotificationsView { receivers, .. }) = told else {
+        let detail = "the controller does not say";
+        return Finding::not("notifications", State::Skipped, detail, "see what is said of the controller");
     };
     let failing: Vec<String> = receivers
         .iter()

@@ -118,11 +118,11 @@ impl Courier {
             shutdown.cancelled().await;
             tokio::time::sleep(LAST_WORDS).await;
         };
-        let posted = tokio::select! {
-            posted = post => posted,
+        let outcome = tokio::select! {
+            outcome = post => outcome,
             () = ending => return None,
         };
-        Some(posted.unwrap_or_else(|error| {
+        Some(outcome.unwrap_or_else(|error| {
             tracing::error!("a notification could not be sent: {error}");
             let detail = "something failed inside; the controller's log says what".into();
             Answer { verdict: PostVerdict::Later(None), status: None, detail }
