@@ -11,8 +11,8 @@ use crate::model::{
     Namespace, NetworkAttachment, Now, OperationId, RestartPolicy, RunState, Timestamp,
 };
 use crate::monitor::decide::{
-    Action, ActionResult, Attachment, Checked, Decision, Finding, HostState, Input, Memory, OwnContainers, Policy,
-    Sign, SignKind, Target,
+    Action, ActionResult, Attachment, Checked, Decision, Finding, HostState, Input, Memory, OwnContainers,
+    Policy, Sign, SignKind, Target,
 };
 use crate::monitor::ping::ProbeOutcome;
 
