@@ -5,7 +5,8 @@ use std::time::Duration;
 use dockhealth::model::Timestamp;
 use serde_json::Value;
 
-use super::rig::{Rig, lose, printed, wait_started_again};
+use super::rig::{DEADLINE, Rig, lose, printed, wait_started_again};
+use crate::support::wait_for;
 
 /// No sweep comes in time; brakes that let go soon.
 const SPRT: &[&str] = &[
@@ -49,12 +50,18 @@ fn total_loss_is_found_by_a_sequential_test_and_its_evidence_is_told() {
     let evidence = &failing["data"]["evidence"];
     assert!(evidence["score"].as_f64() >= evidence["to_fail"].as_f64(), "{failing}");
 
+    // Probes answered just before the loss began may be among those it was judged by.
     let why = printed(rig.healer(), &["why", &lossy]);
-    for words in ["check failed: 100 % loss", "needed", "by sequential test", "and -5.3 clears it"] {
+    for words in ["check failed: ", "needed", "by sequential test"] {
         assert!(why.contains(words), "{words:?} is not in:\n{why}");
     }
-    let why = printed(rig.healer(), &["why", &well]);
-    assert!(why.contains("check passed: 0 % loss, threshold 50 %; evidence -"), "{why}");
+    // How it was cleared is told by its first test that came to an end.
+    wait_for("the other is cleared", DEADLINE, || {
+        let why = printed(rig.healer(), &["why", &well]);
+        let check =
+            why.lines().find(|line| line.contains("check passed: 0 % loss, threshold 50 %; evidence -"))?;
+        check.contains(", and -5.3 clears it").then_some(())
+    });
     rig.assert_untouched(&well);
     rig.assert_no_errors();
 }
