@@ -178,7 +178,7 @@ fn show(backtest: &Backtest) -> Result<(), Failure> {
     }
     let Totals { containers, would_restart, did, same, extra, prevented } = backtest.totals;
     note(&format!(
-        "{containers} containers: it would have acted {would_restart} times, where {did} actions were taken: {same} the \
+        "{containers} containers: it would have taken {would_restart} actions, where {did} were taken: {same} the \
          same, {extra} more, {prevented} spared"
     ));
     backtest.assumptions.iter().for_each(|text| note(&format!("- {}", clean(text, 300))));

@@ -67,6 +67,8 @@ event_kinds! {
     ContainerRecovered = "container_recovered",
     /// A monitored container that was told to stop is left down.
     ContainerLeft = "container_left",
+    /// A container that failed or was quarantined was removed.
+    ContainerRemoved = "container_removed",
     /// We started it.
     ContainerStarted = "container_started",
     /// We restarted it.

@@ -59,7 +59,9 @@ impl IncidentMark {
             | E::ActionAssessed
             | E::WouldAct
             | E::Released => Self::Adds(I::Container),
-            E::ContainerRecovered | E::ContainerLeft | E::Unmonitored => Self::Closes(I::Container),
+            E::ContainerRecovered | E::ContainerLeft | E::ContainerRemoved | E::Unmonitored => {
+                Self::Closes(I::Container)
+            }
             E::BreakerOpened => Self::Opens(breaker),
             E::BreakerClosed => Self::Closes(breaker),
             E::EngineUnreachable => Self::Opens(I::Engine),

@@ -252,6 +252,7 @@ fn ended(one: &TrackedIncident) -> String {
         (_, Some(EventKind::HostForgotten), _) => "the host was forgotten",
         (IncidentKind::Container, Some(EventKind::Unmonitored), _) => "taken off the list",
         (IncidentKind::Container, Some(EventKind::ContainerLeft), _) => "left down, as it was told to stop",
+        (IncidentKind::Container, Some(EventKind::ContainerRemoved), _) => "its container was removed",
         (IncidentKind::Container, _, Some(EventKind::ContainerStarted)) => "healed: dockhealth started it",
         (IncidentKind::Container, _, Some(EventKind::ContainerRestarted)) => {
             "healed: dockhealth restarted it"
@@ -329,7 +330,10 @@ fn recovery_title(scope: &NoticeScope, over: &[&TrackedIncident], still_open: us
         NoticeScope::Project { host, .. } | NoticeScope::Container { host, .. } => {
             let name = over.first().and_then(|one| one.incident.container.as_ref());
             let given_up = over.iter().all(|one| {
-                matches!(one.incident.ended_by, Some(EventKind::Unmonitored | EventKind::ContainerLeft))
+                matches!(
+                    one.incident.ended_by,
+                    Some(EventKind::Unmonitored | EventKind::ContainerLeft | EventKind::ContainerRemoved)
+                )
             });
             let how = if given_up { "is no longer watched for" } else { "is well again" };
             format!("Container {host}/{} {how}", name.map_or("", ContainerName::as_str))

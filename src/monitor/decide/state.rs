@@ -182,10 +182,10 @@ impl HostState {
     pub fn on(&mut self, input: Input, now: Now) -> Vec<Decision> {
         let mut out = Vec::new();
         match input {
-            Input::Listed(all, signs) => self.listed(all, &signs, now),
+            Input::Listed(all, signs) => self.listed(all, &signs, now, &mut out),
             Input::Seen(facts) => self.seen(*facts, now),
             Input::Looked(id) => self.looked(&id),
-            Input::Gone(id) => self.gone(&id),
+            Input::Gone(id) => self.gone(&id, &mut out),
             Input::Told(sign) => self.told(&sign),
             Input::EngineLost(why) => self.engine_lost(why, &mut out),
             Input::EngineBack => self.engine_back(&mut out),
@@ -277,11 +277,11 @@ impl HostState {
         }
     }
 
-    fn listed(&mut self, all: Vec<ContainerFacts>, signs: &[Sign], now: Now) {
+    fn listed(&mut self, all: Vec<ContainerFacts>, signs: &[Sign], now: Now, out: &mut Vec<Decision>) {
         let ids: std::collections::BTreeSet<ContainerId> = all.iter().map(|facts| facts.id.clone()).collect();
         let gone: Vec<ContainerId> = self.watches.keys().filter(|id| !ids.contains(*id)).cloned().collect();
         for id in &gone {
-            self.gone(id);
+            self.gone(id, out);
         }
         for facts in all {
             self.seen(facts, now);
@@ -316,8 +316,18 @@ impl HostState {
         });
     }
 
-    fn gone(&mut self, id: &ContainerId) {
+    fn gone(&mut self, id: &ContainerId, out: &mut Vec<Decision>) {
         let Some(gone) = self.watches.remove(id) else { return };
+        let name = &gone.facts.name;
+        // A recreate of ours removes the old one, and tells itself how it ends.
+        if let Some(history) = self.histories.get_mut(name).filter(|history| history.under_way.is_none())
+            && (std::mem::take(&mut history.said_failing) || history.quarantined.is_some())
+        {
+            let text = format!("{name} was removed.");
+            out.push(Decision::Emit(
+                EventDraft::new(EventKind::ContainerRemoved, Actor::Engine, text).about(name),
+            ));
+        }
         let follows = |watch: &Watch| watch.facts.namespace == Namespace::Container(id.to_string());
         if self.watches.values().any(follows) {
             self.former_owners.insert(id.to_string(), gone.facts.name);

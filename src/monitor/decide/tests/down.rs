@@ -42,6 +42,26 @@ fn the_label_and_the_flag_decide_what_a_stop_means() {
 }
 
 #[test]
+fn what_fails_or_is_quarantined_and_is_removed_ends_what_was_said_of_it() {
+    for quarantined in [false, true] {
+        let mut sim = Sim::new(Policy::default(), 2);
+        sim.crash_loops = vec![id_of(1)];
+        sim.end(1, 1);
+        if quarantined {
+            sim.pass_waking(3_600_000);
+            assert_eq!(sim.health(1), Health::Quarantined);
+        }
+        let told = |sim: &Sim| sim.events.iter().filter(|kind| **kind == EventKind::ContainerRemoved).count();
+        assert_eq!(told(&sim), 0);
+        for n in [1, 2] {
+            sim.facts.remove(&id_of(n));
+            sim.list();
+        }
+        assert_eq!(told(&sim), 1, "of the other there is nothing to end: {:?}", sim.events);
+    }
+}
+
+#[test]
 fn a_stop_that_is_undone_or_becomes_a_removal_while_it_settles_is_nobodys_business() {
     let mut sim = Sim::new(Policy::default(), 3);
     (1..=3).for_each(|n| sim.name_it(n));
