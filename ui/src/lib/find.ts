@@ -29,7 +29,7 @@ const HOST: Record<string, Compare<HostRow>> = {
   cpu: byNumber((row) => row.load?.cpu ?? null),
   memory: byNumber((row) => row.load?.memory ?? null),
   loss: byNumber((row) => row.loss),
-  seen: (a, b, down) => turned(compareText(b.host?.last_seen ?? '', a.host?.last_seen ?? ''), down),
+  seen: (a, b, down) => turned((b.heard ?? 0) - (a.heard ?? 0), down),
 };
 
 const CONTAINER: Record<string, Compare<Container>> = {

@@ -1,6 +1,6 @@
 // The fleet as it is known here: hosts and their containers, kept up by the stream. Rows are never changed but replaced,
 // and `version` tells that some were: a view is made anew at most once a batch, and only rows that are others are drawn.
-import { get, words, type Schemas } from '../api/client';
+import { clockSkew, get, words, type Schemas } from '../api/client';
 import { HEALTHS, RANK, known } from './health';
 import { live, type Batch } from './live.svelte';
 
@@ -19,6 +19,8 @@ export interface HostRow {
   readonly loss: number | null;
   /** CPU of all cores and memory of the machine, percent, and when (unix seconds); null until a sample came. */
   readonly load: Load | null;
+  /** When it last spoke, milliseconds; null where it never did. */
+  readonly heard: number | null;
   /** Name and addresses, small, to search in. */
   readonly words: string;
 }
@@ -36,6 +38,7 @@ const blank = (name: string): HostRow => ({
   counts: HEALTHS.map(() => 0),
   loss: null,
   load: null,
+  heard: null,
   words: name.toLowerCase(),
 });
 
@@ -84,15 +87,17 @@ class FleetState {
 
   take(batch: Batch): void {
     if (batch.hosts.length + batch.containers.length + batch.ticks.length === 0) return;
+    // A host that tells something speaks; the controller says when it last did only as its state changes.
+    const heard = Date.now() + clockSkew();
     for (const host of batch.hosts) this.#takeHost(host);
-    for (const { hostname, containers } of batch.containers) this.#takeContainers(hostname, containers);
+    for (const { hostname, containers } of batch.containers) this.#takeContainers(hostname, containers, heard);
     for (const event of batch.events) {
       if (event.kind === 'host_forgotten') this.#drop(event.host);
     }
     for (const tick of batch.ticks) {
       if (!this.rows.has(tick.hostname)) continue;
       const { cpu_host_percent: cpu = null, memory_percent: memory = null } = tick.host;
-      this.#change(tick.hostname, { load: { t: tick.t, cpu, memory } });
+      this.#change(tick.hostname, { load: { t: tick.t, cpu, memory }, heard });
     }
     this.version += 1;
   }
@@ -154,10 +159,10 @@ class FleetState {
   #takeHost(host: Host): void {
     const system = host.agent?.identity?.system_uuid ?? '';
     const words = [host.hostname, ...(host.agent?.addresses ?? []), system].join(' ').toLowerCase();
-    this.#change(host.hostname, { host, words });
+    this.#change(host.hostname, { host, words, heard: Date.parse(host.last_seen) });
   }
 
-  #takeContainers(name: string, told: Container[]): void {
+  #takeContainers(name: string, told: Container[], heard?: number): void {
     const before = this.rows.get(name);
     if (before) this.#count(before, -1);
     const counts = HEALTHS.map(() => 0);
@@ -169,7 +174,8 @@ class FleetState {
       if (own !== null && (loss === null || own > loss)) loss = own;
     }
     const containers = told.toSorted((a, b) => byName(a.name, b.name));
-    this.#count(this.#change(name, { containers, counts, loss }), 1);
+    const spoke = heard === undefined ? {} : { heard };
+    this.#count(this.#change(name, { containers, counts, loss, ...spoke }), 1);
   }
 
   #count(row: HostRow, sign: 1 | -1): void {
