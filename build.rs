@@ -1,14 +1,20 @@
-//! Compiles the programs of `bpf/` with clang, for the `ebpf` feature, and says how the binary is linked. Where there is no
-//! clang the build goes on without them, says so once, and the binary says it too.
+//! Compiles the programs of `bpf/` with clang, for the `ebpf` feature, lists the files of the web UI that are embedded, and
+//! says how the binary is linked. Where there is no clang, or no built UI, the build goes on without, says so once, and the
+//! binary says it too.
 
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What the crate is told by: `cfg(ebpf_built)` when the programs are there, else why they are not.
 const BUILT: &str = "ebpf_built";
 const WHY_NOT: &str = "DOCKHEALTH_NO_EBPF";
+
+/// Where `npm run build` puts the web UI.
+const UI: &str = "ui/dist";
 
 /// The first glibc whose static programs read packed relocations when they start.
 const READS_PACKED: (u32, u32) = (2, 36);
@@ -16,6 +22,7 @@ const READS_PACKED: (u32, u32) = (2, 36);
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     link();
+    embed_ui();
     println!("cargo::rerun-if-changed=bpf");
     println!("cargo::rerun-if-env-changed=CLANG");
     println!("cargo::rustc-check-cfg=cfg({BUILT})");
@@ -56,6 +63,51 @@ fn compile(name: &str) -> Result<(), String> {
     // It takes what only a debugger reads, 10 KB; without it the object does as well.
     let _ = Command::new("llvm-strip").arg("-g").arg(&object).status();
     Ok(())
+}
+
+/// Writes `ui.rs`: a list of all files of the UI, compressed where `npm run build` did that; empty where it was not built.
+fn embed_ui() {
+    // Cargo builds anew each time for a path that is not there.
+    let _ = fs::create_dir_all(UI);
+    println!("cargo::rerun-if-changed={UI}");
+    let mut files = Vec::new();
+    if Path::new(UI).join("index.html").exists() {
+        files_below(Path::new(UI), &mut files);
+    } else {
+        println!(
+            "cargo::warning=this build has no web UI: scripts/build makes one, or `npm ci && npm run build` in ui/"
+        );
+    }
+    files.sort();
+    let mut list = String::from("/// Every file of the UI.\nstatic FILES: &[File] = &[\n");
+    for file in &files {
+        let name = file.to_str().expect("the UI's files have plain names");
+        let packed = files.contains(&PathBuf::from(format!("{name}.gz")));
+        if name.ends_with(".gz") {
+            continue;
+        }
+        let path = name.strip_prefix(UI).expect("it lies there").trim_start_matches('/');
+        let content = if packed { format!("{name}.gz") } else { name.to_owned() };
+        let content = fs::canonicalize(&content).unwrap_or_else(|error| panic!("{content}: {error}"));
+        let file =
+            format!("File {{ path: {path:?}, content: include_bytes!({content:?}), packed: {packed} }}");
+        writeln!(list, "    {file},").expect("a String takes all");
+    }
+    list.push_str("];\n");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("ui.rs");
+    fs::write(&out, list).unwrap_or_else(|error| panic!("{}: {error}", out.display()));
+}
+
+fn files_below(folder: &Path, files: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    for entry in entries {
+        let path = entry.unwrap_or_else(|error| panic!("{}: {error}", folder.display())).path();
+        if path.is_dir() {
+            files_below(&path, files);
+        } else {
+            files.push(path);
+        }
+    }
 }
 
 fn link() {

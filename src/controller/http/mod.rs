@@ -1,5 +1,6 @@
 //! The REST interface: one table of routes, and what each does.
 
+mod attempts;
 mod auth;
 mod backtest;
 mod containers;
@@ -19,12 +20,14 @@ mod request;
 mod routes;
 mod series;
 mod server;
+mod session;
 mod settings;
 mod stream;
 mod system;
 mod tls;
 mod tokens;
 mod top;
+mod ui;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +63,9 @@ pub use problem::Problem;
 pub(crate) use request::{Arrival, Query};
 pub(crate) use routes::filter as api_filter;
 pub(crate) use server::{Gate, serve};
+pub(crate) use session::Logins;
 pub use tls::{TlsError, TlsFiles, TlsReload};
+pub use ui::has_ui;
 
 /// How long an agent may take to answer a command.
 const COMMAND_WITHIN: Duration = Duration::from_secs(5);
@@ -88,7 +93,9 @@ pub(crate) struct Api {
     pub(crate) clock: Clock,
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) streams: Arc<Semaphore>,
-    /// Told when a token was revoked.
+    /// Wrong tokens tried at logging in.
+    pub(crate) logins: Logins,
+    /// Told when a token was revoked, or a session ended.
     pub(crate) revoked: watch::Sender<()>,
     pub(crate) shutdown: CancellationToken,
 }

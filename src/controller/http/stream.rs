@@ -17,13 +17,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use warp::Reply;
 use warp::sse::Event as Sse;
 
+use super::auth::{Pass, Shown};
 use super::dto::{Container, DesiredNotice, Freshness, Host, HostContainers};
 use super::problem::Problem;
 use super::request::Request;
 use super::{Answer, Api};
 use crate::controller::Update;
 use crate::controller::counters::Counter;
-use crate::model::{ContainerName, Event, HostName, TokenId, Values};
+use crate::model::{ContainerName, Event, HostName, Values};
 use crate::store::{EventOrder, EventQuery, HostTick, StoreError};
 
 /// How much one client may be behind before its own task waits for it.
@@ -69,7 +70,8 @@ impl Topic {
 /// Server-sent events named `event` (an Event, with `id` = its `seq`), `containers` (HostContainers), `host` (Host),
 /// `desired` (DesiredNotice), `metrics` (HostMetrics: each host's samples as they come) and `lagged` (`{"missed": n}`:
 /// read anew what you follow besides events). A client that comes back with `Last-Event-ID` gets every event since;
-/// samples in between are read from the history of metrics. The stream of a token ends when the token is revoked.
+/// samples in between are read from the history of metrics. The stream of a token ends when the token is revoked, that of
+/// a session when it ends.
 #[utoipa::path(
     get, path = "/api/v1/stream", tag = "history",
     params(
@@ -103,12 +105,12 @@ pub(super) async fn stream(api: Arc<Api>, request: Request) -> Answer {
         None => newest,
     };
     let (out, told) = mpsc::channel(BUFFER);
-    let token = request.token;
+    let pass = if let Shown::Token(_, pass) = request.shown { Some(pass) } else { None };
     let follower = Follower { api, topics, cursor, updates, ticks, grew, out };
     tokio::spawn(async move {
         let shutdown = follower.api.shutdown.clone();
         // Ends at once with the controller, with the client, and with what let the client in.
-        let revoked = revoked(follower.api.clone(), token);
+        let revoked = revoked(follower.api.clone(), pass);
         let told = async {
             tokio::select! {
                 () = follower.run() => {}
@@ -130,13 +132,13 @@ async fn newest(api: &Api) -> Result<u64, StoreError> {
     Ok(api.db.events(query).await?.first().map_or(0, |event| event.seq))
 }
 
-/// Returns when `token` holds no more. What the store cannot tell counts as revoked: the client comes back and is
+/// Returns when `pass` holds no more. What the store cannot tell counts as revoked: the client comes back and is
 /// asked anew.
-async fn revoked(api: Arc<Api>, token: Option<TokenId>) {
-    let Some(token) = token else { return std::future::pending().await };
+async fn revoked(api: Arc<Api>, pass: Option<Pass>) {
+    let Some(pass) = pass else { return std::future::pending().await };
     let mut changes = api.revoked.subscribe();
     let mut times = tokio::time::interval(KEEP_ALIVE);
-    while api.db.has_token(token).await.unwrap_or(false) {
+    while pass.holds(&api.db, api.clock.now().wall).await.unwrap_or(false) {
         tokio::select! {
             _ = times.tick() => {}
             _ = changes.changed() => {}

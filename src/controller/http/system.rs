@@ -12,23 +12,15 @@ use super::{Answer, Api, exposition, json, openapi, typed};
 use crate::bus::{BusStatus, gunzip};
 use crate::store::{IncidentQuery, MAX_LIMIT};
 
-/// What pages of ours may load: only what is served here. Swagger UI sets styles inline.
+/// What Swagger UI may load: only what is served here. It sets styles inline.
 const PAGE_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                            frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
-
-const ROOT: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>dockhealth</title></head>\n\
-    <body><h1>dockhealth</h1><p>The controller runs. <a href=\"/docs/index.html\">The REST interface</a> is \
-    documented here; <a href=\"/api/v1/openapi.json\">openapi.json</a> is the same for programs.</p></body></html>\n";
 
 static SWAGGER: LazyLock<Arc<Config<'static>>> =
     LazyLock::new(|| Arc::new(Config::new(["/api/v1/openapi.json"]).validator_url("none")));
 
 /// More than the largest file of Swagger UI has, bytes.
 const MAX_DOCS_FILE: usize = 16 << 20;
-
-pub(super) async fn root(_api: Arc<Api>, _request: Request) -> Answer {
-    Ok(page("text/html; charset=utf-8", ROOT))
-}
 
 pub(super) async fn docs_home(_api: Arc<Api>, _request: Request) -> Answer {
     let mut response = super::no_content();
@@ -62,7 +54,7 @@ pub(super) async fn docs(_api: Arc<Api>, request: Request) -> Answer {
 }
 
 /// Whether the client names gzip among the encodings it takes, other than to refuse it.
-fn takes_gzip(headers: &HeaderMap) -> bool {
+pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
     let named = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     named.flat_map(|value| value.split(',')).any(|encoding| {
         let (name, weight) = encoding.split_once(';').unwrap_or((encoding, "q=1"));
