@@ -1,17 +1,23 @@
-//! Compiles the programs of `bpf/` with clang, for the `ebpf` feature, lists the files of the web UI that are embedded, and
-//! says how the binary is linked. Where there is no clang, or no built UI, the build goes on without, says so once, and the
-//! binary says it too.
+//! Compiles the programs of `bpf/` with clang, for the `ebpf` feature, packs what the binary holds of files, the web UI's
+//! among them, and says how it is linked. Where there is no clang, or no built UI, the build goes on without, says so once,
+//! and the binary says it too.
 
 use std::env;
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 /// What the crate is told by: `cfg(ebpf_built)` when the programs are there, else why they are not.
 const BUILT: &str = "ebpf_built";
 const WHY_NOT: &str = "DOCKHEALTH_NO_EBPF";
+
+/// What the interface says of itself.
+const OPENAPI: &str = "src/controller/http/openapi.json";
 
 /// Where `npm run build` puts the web UI.
 const UI: &str = "ui/dist";
@@ -22,6 +28,7 @@ const READS_PACKED: (u32, u32) = (2, 36);
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     link();
+    pack(Path::new(OPENAPI), Path::new("openapi.json.gz"));
     embed_ui();
     println!("cargo::rerun-if-changed=bpf");
     println!("cargo::rerun-if-env-changed=CLANG");
@@ -39,36 +46,22 @@ fn main() {
     }
 }
 
-/// Compiles `bpf/NAME.bpf.c`. Fails only where there is no clang for it: a program that it refuses ends the build.
-fn compile(name: &str) -> Result<(), String> {
-    let of_cargo = |name: &str| env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}"));
-    let clang = env::var_os("CLANG").unwrap_or_else(|| OsString::from("clang"));
-    let target = if of_cargo("CARGO_CFG_TARGET_ENDIAN") == "big" { "bpfeb" } else { "bpfel" };
-    let able = Command::new(&clang).arg("--print-targets").output();
-    let able =
-        able.map_err(|error| format!("{}: {error}; install clang, or name it in CLANG", clang.display()))?;
-    if !String::from_utf8_lossy(&able.stdout).contains(" bpfel ") {
-        return Err(format!("{} does not know the target bpf; name another in CLANG", clang.display()));
-    }
-    let object = PathBuf::from(of_cargo("OUT_DIR")).join(format!("{name}.bpf.o"));
-    let status = Command::new(&clang)
-        .args(["-target", target, "-mcpu=v3", "-O2", "-g", "-ffreestanding", "-Wall", "-Wextra", "-Werror"])
-        // The same bytes from whatever folder.
-        .args(["-fdebug-compilation-dir=.", "-c", "-o"])
-        .arg(&object)
-        .arg(format!("bpf/{name}.bpf.c"))
-        .status()
-        .unwrap_or_else(|error| panic!("{}: {error}", clang.display()));
-    assert!(status.success(), "{} cannot compile bpf/{name}.bpf.c for {target}: {status}", clang.display());
-    // It takes what only a debugger reads, 10 KB; without it the object does as well.
-    let _ = Command::new("llvm-strip").arg("-g").arg(&object).status();
-    Ok(())
+/// Writes the file, packed, to `name` in `OUT_DIR`.
+fn pack(path: &Path, name: &Path) {
+    println!("cargo::rerun-if-changed={}", path.display());
+    let text = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(&text).expect("memory takes all");
+    let target = out_dir().join(name);
+    std::fs::create_dir_all(target.parent().expect("it lies in OUT_DIR"))
+        .and_then(|()| std::fs::write(&target, packed.finish().expect("memory takes all")))
+        .unwrap_or_else(|error| panic!("{}: {error}", target.display()));
 }
 
-/// Writes `ui.rs`: a list of all files of the UI, compressed where `npm run build` did that; empty where it was not built.
+/// Packs every file of the web UI and lists them in `ui.rs`; none where it was not built.
 fn embed_ui() {
     // Cargo builds anew each time for a path that is not there.
-    let _ = fs::create_dir_all(UI);
+    let _ = std::fs::create_dir_all(UI);
     println!("cargo::rerun-if-changed={UI}");
     let mut files = Vec::new();
     if Path::new(UI).join("index.html").exists() {
@@ -81,33 +74,59 @@ fn embed_ui() {
     files.sort();
     let mut list = String::from("/// Every file of the UI.\nstatic FILES: &[File] = &[\n");
     for file in &files {
-        let name = file.to_str().expect("the UI's files have plain names");
-        let packed = files.contains(&PathBuf::from(format!("{name}.gz")));
-        if name.ends_with(".gz") {
-            continue;
-        }
-        let path = name.strip_prefix(UI).expect("it lies there").trim_start_matches('/');
-        let content = if packed { format!("{name}.gz") } else { name.to_owned() };
-        let content = fs::canonicalize(&content).unwrap_or_else(|error| panic!("{content}: {error}"));
-        let file =
-            format!("File {{ path: {path:?}, content: include_bytes!({content:?}), packed: {packed} }}");
-        writeln!(list, "    {file},").expect("a String takes all");
+        let name =
+            file.strip_prefix(UI).ok().and_then(Path::to_str).expect("the UI's files have plain names");
+        let packed = format!("ui/{name}.gz");
+        pack(file, Path::new(&packed));
+        let content = format!("include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{packed}\"))");
+        writeln!(list, "    File {{ path: {name:?}, packed: {content} }},").expect("a String takes all");
     }
     list.push_str("];\n");
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("ui.rs");
-    fs::write(&out, list).unwrap_or_else(|error| panic!("{}: {error}", out.display()));
+    let target = out_dir().join("ui.rs");
+    std::fs::write(&target, list).unwrap_or_else(|error| panic!("{}: {error}", target.display()));
 }
 
 fn files_below(folder: &Path, files: &mut Vec<PathBuf>) {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     for entry in entries {
         let path = entry.unwrap_or_else(|error| panic!("{}: {error}", folder.display())).path();
+        let compressed = path.extension().is_some_and(|extension| extension == "gz" || extension == "br");
         if path.is_dir() {
             files_below(&path, files);
-        } else {
+        } else if !compressed {
             files.push(path);
         }
     }
+}
+
+fn out_dir() -> PathBuf {
+    PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"))
+}
+
+/// Compiles `bpf/NAME.bpf.c`. Fails only where there is no clang for it: a program that it refuses ends the build.
+fn compile(name: &str) -> Result<(), String> {
+    let clang = env::var_os("CLANG").unwrap_or_else(|| OsString::from("clang"));
+    let big = env::var("CARGO_CFG_TARGET_ENDIAN").is_ok_and(|endian| endian == "big");
+    let target = if big { "bpfeb" } else { "bpfel" };
+    let able = Command::new(&clang).arg("--print-targets").output();
+    let able =
+        able.map_err(|error| format!("{}: {error}; install clang, or name it in CLANG", clang.display()))?;
+    if !String::from_utf8_lossy(&able.stdout).contains(" bpfel ") {
+        return Err(format!("{} does not know the target bpf; name another in CLANG", clang.display()));
+    }
+    let object = out_dir().join(format!("{name}.bpf.o"));
+    let status = Command::new(&clang)
+        .args(["-target", target, "-mcpu=v3", "-O2", "-g", "-ffreestanding", "-Wall", "-Wextra", "-Werror"])
+        // The same bytes from whatever folder.
+        .args(["-fdebug-compilation-dir=.", "-c", "-o"])
+        .arg(&object)
+        .arg(format!("bpf/{name}.bpf.c"))
+        .status()
+        .unwrap_or_else(|error| panic!("{}: {error}", clang.display()));
+    assert!(status.success(), "{} cannot compile bpf/{name}.bpf.c for {target}: {status}", clang.display());
+    // It takes what only a debugger reads, 10 KB; without it the object does as well.
+    let _ = Command::new("llvm-strip").arg("-g").arg(&object).status();
+    Ok(())
 }
 
 fn link() {

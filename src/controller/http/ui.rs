@@ -18,9 +18,8 @@ use crate::bus::gunzip;
 struct File {
     /// Its path below `ui/dist`.
     path: &'static str,
-    content: &'static [u8],
-    /// Whether `content` is compressed, by gzip.
-    packed: bool,
+    /// What it holds, compressed by gzip.
+    packed: &'static [u8],
 }
 
 include!(concat!(env!("OUT_DIR"), "/ui.rs"));
@@ -91,7 +90,7 @@ fn page_of(files: &[File], asked: &HeaderMap) -> Answer {
 fn file_of(files: &[File], path: &str, asked: &HeaderMap) -> Answer {
     let file = files.iter().find(|file| file.path == path);
     let file = file.ok_or_else(|| Problem::not_found(format!("there is no file {}", quoted(path))))?;
-    let tag = tag(file.content);
+    let tag = tag(file.packed);
     let known = asked.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let unchanged =
         known.flat_map(|value| value.split(',')).any(|one| one.trim().trim_start_matches("W/") == tag);
@@ -111,13 +110,10 @@ fn file_of(files: &[File], path: &str, asked: &HeaderMap) -> Answer {
 
 fn content(file: &File, asked: &HeaderMap) -> Answer {
     let kind = content_type(file.path);
-    if !file.packed {
-        return Ok(typed(kind, file.content));
-    }
     if !takes_gzip(asked) {
-        return Ok(typed(kind, gunzip(file.content, MAX_FILE).map_err(|_| Problem::internal())?));
+        return Ok(typed(kind, gunzip(file.packed, MAX_FILE).map_err(|_| Problem::internal())?));
     }
-    let mut response = typed(kind, file.content);
+    let mut response = typed(kind, file.packed);
     response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     Ok(response)
 }
@@ -162,10 +158,10 @@ mod tests {
     }
 
     fn files() -> [File; 2] {
-        let index: &'static [u8] = Box::leak(gzip(b"<!doctype html>page").into_boxed_slice());
+        let packed = |text: &[u8]| &*Box::leak(gzip(text).into_boxed_slice());
         [
-            File { path: "index.html", content: index, packed: true },
-            File { path: "assets/a-1.js", content: b"let a", packed: false },
+            File { path: "index.html", packed: packed(b"<!doctype html>page") },
+            File { path: "assets/a-1.js", packed: packed(b"let a") },
         ]
     }
 
@@ -188,13 +184,12 @@ mod tests {
         let files = files();
         let packed = page_of(&files, &asking(header::ACCEPT_ENCODING, "gzip, br")).unwrap();
         assert_eq!(header(&packed, "content-encoding"), "gzip");
-        assert_eq!(body(packed).await, files[0].content);
+        assert_eq!(body(packed).await, files[0].packed);
         let plain = page_of(&files, &HeaderMap::new()).unwrap();
         assert_eq!(header(&plain, "content-encoding"), "");
         assert_eq!(header(&plain, "vary"), "Accept-Encoding");
         assert_eq!(body(plain).await, b"<!doctype html>page");
         let script = file_of(&files, "assets/a-1.js", &asking(header::ACCEPT_ENCODING, "gzip")).unwrap();
-        assert_eq!(header(&script, "content-encoding"), "");
         assert_eq!(header(&script, "content-type"), "text/javascript; charset=utf-8");
     }
 
