@@ -182,6 +182,7 @@ impl Controller {
             bus,
             db: db.clone(),
             fleet,
+            agents: config.agents,
             desired,
             history,
             metrics,

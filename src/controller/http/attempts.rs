@@ -104,6 +104,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
         fn few_are_remembered_and_few_tries_pass(
             tries in prop::collection::vec((0u32..3_000, 0i64..2_000), 1..6_000)

@@ -11,6 +11,8 @@ mod exposition;
 mod hosts;
 mod notifications;
 mod openapi;
+mod overview;
+mod pack;
 mod placement;
 mod problem;
 mod processes;
@@ -28,6 +30,7 @@ mod tls;
 mod tokens;
 mod top;
 mod ui;
+mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +41,6 @@ use tokio::sync::{Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use warp::reply::Response;
 
-use super::Update;
 use super::clock::Clock;
 use super::counters::Counters;
 use super::desired::{ChangeError, Desired};
@@ -47,6 +49,7 @@ use super::history::History;
 use super::notifier::Notifications;
 use super::ticks::Ticks;
 use super::writes::Writes;
+use super::{Agents, Update};
 use crate::bus::{AgentCommand, AgentReply, Bus, BusError, BusStatus, CommandError, Subject, decode, encode};
 use crate::model::HostName;
 use crate::store::{ControllerDb, MetricStore, StoreError};
@@ -81,6 +84,7 @@ pub(crate) struct Api {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) db: ControllerDb,
     pub(crate) fleet: Fleet,
+    pub(crate) agents: Agents,
     pub(crate) desired: Desired,
     pub(crate) history: History,
     pub(crate) metrics: Arc<dyn MetricStore>,

@@ -13,8 +13,8 @@ use super::auth::{Access, Origin, Shown, admit, shown};
 use super::problem::{Problem, quoted};
 use super::request::{Arrival, Query, Request, percent_decode, read_body};
 use super::{
-    Answer, Api, backtest, containers, door, events, hosts, notifications, placement, processes, report,
-    series, session, settings, stream, system, tokens, top, ui,
+    Answer, Api, backtest, containers, door, events, hosts, notifications, overview, pack, placement,
+    processes, report, series, session, settings, stream, system, tokens, top, ui,
 };
 use crate::controller::counters::Counter;
 use crate::model::{Scope, clean};
@@ -72,6 +72,7 @@ routes! {
     GET "/readyz" OPEN [] => system::readyz;
     GET "/metrics" READ [] => system::metrics;
     GET "/api/v1/openapi.json" OPEN [] => system::openapi;
+    GET "/api/v1/overview" READ [] => overview::overview;
 
     GET "/api/v1/containers" READ ["host", "monitored", "status", "health", "stale"] => containers::list;
     GET "/api/v1/containers/{hostname}/{containerName}" READ [] => containers::show;
@@ -106,7 +107,7 @@ routes! {
     GET "/api/v1/incidents" READ ["open", "host", "limit"] => events::incidents;
     GET "/api/v1/notifications" READ ["limit"] => notifications::list;
     POST "/api/v1/notifications/test" WRITE [] => notifications::test;
-    GET "/api/v1/stream" READ ["topics"] => stream::stream;
+    GET "/api/v1/stream" READ ["topics", "last_event_id", "metrics_of", "metrics_host", "metrics_container", "metrics_names"] => stream::stream;
 
     GET "/api/v1/session" OPEN [] => session::show;
     POST "/api/v1/session" OPEN [] => session::login;
@@ -145,7 +146,13 @@ where
 {
     api.counters.count(Counter::Requests);
     let (method, path) = (raw.method.clone(), raw.arrival.uri.path().to_owned());
-    let mut response = handle(api.clone(), raw, body).await.unwrap_or_else(|problem| {
+    let encodings = raw.headers.get_all(header::ACCEPT_ENCODING).iter();
+    let asked = encodings.map(|value| (header::ACCEPT_ENCODING, value.clone())).collect::<HeaderMap>();
+    let answer = match handle(api.clone(), raw, body).await {
+        Ok(response) => pack::packed(response, &asked).await,
+        refused => refused,
+    };
+    let mut response = answer.unwrap_or_else(|problem| {
         api.counters.count(Counter::RequestsRefused);
         let path = clean(&path, 200);
         tracing::debug!(%method, path, status = problem.status, "{}", problem.detail);

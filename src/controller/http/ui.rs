@@ -8,9 +8,9 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use sha2::{Digest, Sha256};
 use warp::reply::Response;
 
+use super::pack::takes_gzip;
 use super::problem::{Problem, quoted};
 use super::request::Request;
-use super::system::takes_gzip;
 use super::{Answer, Api, typed};
 use crate::bus::gunzip;
 

@@ -101,6 +101,11 @@ impl ControllerDb {
         Ok(Self { db: Db::open_then(data_dir, &LAYOUT, |_| Ok(()))?, retention })
     }
 
+    /// How much history is kept.
+    pub fn retention(&self) -> Retention {
+        self.retention
+    }
+
     /// Finishes what was asked for, closes the file and gives the directory up; later calls fail, on every clone.
     pub async fn close(&self) {
         self.db.close().await;

@@ -9,8 +9,8 @@ use utoipa::openapi::security::{
 use utoipa::openapi::{Content, Ref, ResponseBuilder};
 
 use super::super::{
-    backtest, containers, dto, events, hosts, notifications, placement, processes, report, series, session,
-    settings, stream, system, tokens, top,
+    backtest, containers, dto, events, hosts, notifications, overview, placement, processes, report, series,
+    session, settings, stream, system, tokens, top, watched,
 };
 
 #[derive(OpenApi)]
@@ -29,9 +29,9 @@ use super::super::{
         series::of_container, series::of_host, report::report, top::top, placement::placement, backtest::backtest,
         events::events, events::incidents, notifications::list, notifications::test, stream::stream,
         session::show, session::login, session::logout, tokens::list, tokens::create, tokens::revoke,
-        system::healthz, system::readyz, system::metrics,
+        overview::overview, system::healthz, system::readyz, system::metrics,
     ),
-    components(schemas(crate::notify::Notice, dto::HostContainers, dto::DesiredNotice, stream::HostMetrics)),
+    components(schemas(crate::notify::Notice, dto::HostContainers, dto::DesiredNotice, watched::HostMetrics)),
     modifiers(&Token, &AnyProblem),
 )]
 struct Document;
