@@ -51,9 +51,7 @@ pub(super) async fn set_threshold(api: Arc<Api>, request: Request) -> Answer {
 )]
 pub(super) async fn freezes(api: Arc<Api>, _request: Request) -> Answer {
     let state = api.desired.state().ok_or(ChangeError::NotRead)?;
-    let now = api.clock.now().wall;
-    let holding = state.freezes.iter().filter(|(_, freeze)| freeze.holds_at(now));
-    let entries: Vec<_> = holding.map(|(scope, freeze)| FreezeEntry::new(scope, freeze)).collect();
+    let entries = FreezeEntry::holding(&state, api.clock.now().wall);
     Ok(json(StatusCode::OK, &entries))
 }
 

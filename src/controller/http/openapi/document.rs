@@ -2,12 +2,15 @@
 //! 0.4 MB of the binary.
 
 use utoipa::OpenApi;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{Content, Ref, ResponseBuilder};
 
 use super::super::{
-    backtest, containers, dto, events, hosts, notifications, placement, processes, report, series, settings,
-    stream, system, tokens, top,
+    backtest, containers, dto, events, hosts, notifications, overview, placement, processes, report, series,
+    session, settings, stream, system, tokens, top, watched,
 };
 
 #[derive(OpenApi)]
@@ -25,10 +28,10 @@ use super::super::{
         hosts::list, hosts::show, hosts::forget,
         series::of_container, series::of_host, report::report, top::top, placement::placement, backtest::backtest,
         events::events, events::incidents, notifications::list, notifications::test, stream::stream,
-        tokens::list, tokens::create, tokens::revoke,
-        system::healthz, system::readyz, system::metrics,
+        session::show, session::login, session::logout, tokens::list, tokens::create, tokens::revoke,
+        overview::overview, system::healthz, system::readyz, system::metrics,
     ),
-    components(schemas(crate::notify::Notice, dto::HostContainers, dto::DesiredNotice, stream::HostMetrics)),
+    components(schemas(crate::notify::Notice, dto::HostContainers, dto::DesiredNotice, watched::HostMetrics)),
     modifiers(&Token, &AnyProblem),
 )]
 struct Document;
@@ -40,6 +43,15 @@ impl utoipa::Modify for Token {
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(bearer));
+        let about =
+            "Set by POST /api/v1/session. Changes must repeat the session's csrf in the header X-CSRF-Token.";
+        let cookie = ApiKey::Cookie(ApiKeyValue::with_description("dockhealth_session", about));
+        components.add_security_scheme("session", SecurityScheme::ApiKey(cookie));
+        for operation in operations(document) {
+            if let Some(security) = &mut operation.security {
+                security.push(SecurityRequirement::new("session", [""; 0]));
+            }
+        }
     }
 }
 
@@ -54,13 +66,16 @@ impl utoipa::Modify for AnyProblem {
                 ResponseBuilder::new().description("A problem; its detail says what would be right");
             described.content("application/problem+json", content).build()
         };
-        for path in document.paths.paths.values_mut() {
-            let operations = [&mut path.get, &mut path.put, &mut path.post, &mut path.delete];
-            for operation in operations.into_iter().flatten() {
-                operation.responses.responses.insert("default".into(), problem().into());
-            }
+        for operation in operations(document) {
+            operation.responses.responses.insert("default".into(), problem().into());
         }
     }
+}
+
+fn operations(document: &mut utoipa::openapi::OpenApi) -> impl Iterator<Item = &mut Operation> {
+    document.paths.paths.values_mut().flat_map(|path| {
+        [&mut path.get, &mut path.put, &mut path.post, &mut path.delete].into_iter().flatten()
+    })
 }
 
 #[test]
