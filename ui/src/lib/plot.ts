@@ -10,7 +10,8 @@ export interface Line {
   /** Index of the colour, 1 to 6. */
   color: number;
   dashed?: boolean;
-  values: (number | null)[];
+  /** One a point; null where there is no sample, undefined where another line has a point and this has none. */
+  values: (number | null | undefined)[];
 }
 
 /** A moment worth seeing: a restart, a fault. */
@@ -168,7 +169,7 @@ export class Plot {
   }
 
   #data(options: PlotOptions): uPlot.AlignedData {
-    return [options.t, ...options.lines.map((line) => line.values)];
+    return [options.t, ...options.lines.map((line) => line.values)] as uPlot.AlignedData;
   }
 
   #top(max: number | null): number {
