@@ -59,6 +59,7 @@ class FleetState {
   /** Of the whole fleet. */
   readonly counts: number[] = HEALTHS.map(() => 0);
   #names: string[] | null = null;
+  #early = new Map<string, Load>();
   #reading: Promise<void> | null = null;
   #again = false;
 
@@ -95,9 +96,11 @@ class FleetState {
       if (event.kind === 'host_forgotten') this.#drop(event.host);
     }
     for (const tick of batch.ticks) {
-      if (!this.rows.has(tick.hostname)) continue;
       const { cpu_host_percent: cpu = null, memory_percent: memory = null } = tick.host;
-      this.#change(tick.hostname, { load: { t: tick.t, cpu, memory }, heard });
+      const load = { t: tick.t, cpu, memory };
+      // The stream begins with samples; the hosts are read a moment later.
+      if (this.rows.has(tick.hostname)) this.#change(tick.hostname, { load, heard });
+      else if (!this.hostsRead) this.#early.set(tick.hostname, load);
     }
     this.version += 1;
   }
@@ -133,6 +136,7 @@ class FleetState {
     for (const name of [...this.rows.keys()]) if (!names.has(name)) this.#drop(name);
     for (const host of hosts) this.#takeHost(host);
     this.hostsRead = true;
+    this.#early.clear();
     this.version += 1;
   }
 
@@ -151,7 +155,7 @@ class FleetState {
   #change(name: string, changes: Partial<HostRow>): HostRow {
     const before = this.rows.get(name);
     if (!before) this.#names = null;
-    const row = { ...(before ?? blank(name)), ...changes };
+    const row = { ...(before ?? { ...blank(name), load: this.#early.get(name) ?? null }), ...changes };
     this.rows.set(name, row);
     return row;
   }
