@@ -107,7 +107,7 @@ routes! {
     GET "/api/v1/incidents" READ ["open", "host", "limit"] => events::incidents;
     GET "/api/v1/notifications" READ ["limit"] => notifications::list;
     POST "/api/v1/notifications/test" WRITE [] => notifications::test;
-    GET "/api/v1/stream" READ ["topics", "last_event_id", "metrics_of", "metrics_host", "metrics_container", "metrics_names"] => stream::stream;
+    GET "/api/v1/stream" READ ["topics", "metrics_of", "metrics_host", "metrics_container", "metrics_names"] => stream::stream;
 
     GET "/api/v1/session" OPEN [] => session::show;
     POST "/api/v1/session" OPEN [] => session::login;
