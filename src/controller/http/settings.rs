@@ -17,7 +17,7 @@ use crate::model::{Freeze, FreezeScope, HostName, parse_span};
 #[utoipa::path(
     get, path = "/api/v1/threshold", tag = "settings",
     responses(
-        (status = 200, description = "Percent, 0 to 100", body = f64),
+        (status = 200, description = "Percent, 0 to 100", body = f64, content_type = "application/json"),
         (status = 503, description = "The bus is down", body = Problem, content_type = "application/problem+json"),
     )
 )]
