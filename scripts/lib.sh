@@ -123,7 +123,7 @@ have_node() {
 build_ui() {
   local ui=$ROOT/ui stamp=$ROOT/ui/node_modules/.package-lock.json
   if ! have_node; then
-    warn "there is no Node.js 18 with npm: what is built has no web UI"
+    warn "there is no Node.js 18 with npm: what is built has no web UI, or an old one"
     return
   fi
   if [ ! -e "$stamp" ] || [ "$ui/package-lock.json" -nt "$stamp" ]; then
