@@ -6,7 +6,7 @@ import type { ApiError } from '../api/client';
 import { session } from './session.svelte';
 import { EventStream } from './stream';
 
-export type Event = Omit<Schemas['Event'], 'kind'> & { kind: string; seq: number };
+export type Event = Schemas['Event'];
 export type HostMetrics = Schemas['HostMetrics'];
 export type DesiredNotice = Schemas['DesiredNotice'];
 
@@ -197,8 +197,9 @@ class Live {
         const told = body as Event;
         if (id !== null) this.#lastId = id;
         // One of a history that began anew counts too.
-        if (told.seq <= this.#lastSeq && this.#lastSeq - told.seq < MOST) return;
-        this.#lastSeq = told.seq;
+        const seq = told.seq ?? 0;
+        if (seq <= this.#lastSeq && this.#lastSeq - seq < MOST) return;
+        this.#lastSeq = seq;
         this.#events.push(told);
         break;
       }

@@ -10,7 +10,8 @@ export interface Line {
   /** Index of the colour, 1 to 6. */
   color: number;
   dashed?: boolean;
-  values: (number | null)[];
+  /** One a point; null where there is no sample, undefined where another line has a point and this has none. */
+  values: (number | null | undefined)[];
 }
 
 /** A moment worth seeing: a restart, a fault. */
@@ -38,6 +39,9 @@ export interface PlotOptions {
   oncursor: (index: number | null) => void;
 }
 
+/** The least that an axis spans, so that noise does not look like news. */
+const LEAST: Partial<Record<Unit, number>> = { percent: 1, bytes: 1024, rate: 1024, ms: 0.05 };
+
 const SIZES = ['', 'Ki', 'Mi', 'Gi', 'Ti'];
 
 /** A value beside the axis: as short as can be. */
@@ -51,7 +55,7 @@ export function tickLabel(unit: Unit, value: number): string {
         scaled /= 1024;
         size += 1;
       }
-      return `${short(scaled)}${SIZES[size]}${size === 0 ? ' B' : 'B'}`;
+      return `${short(scaled)}\u00a0${SIZES[size]}B`;
     }
     case 'percent':
       return `${short(value)} %`;
@@ -168,12 +172,12 @@ export class Plot {
   }
 
   #data(options: PlotOptions): uPlot.AlignedData {
-    return [options.t, ...options.lines.map((line) => line.values)];
+    return [options.t, ...options.lines.map((line) => line.values)] as uPlot.AlignedData;
   }
 
   #top(max: number | null): number {
     const { top, unit } = this.#options;
-    const least = top ?? (unit === 'percent' ? 1 : unit === 'bytes' || unit === 'rate' ? 1024 : 1);
+    const least = top ?? LEAST[unit] ?? 1;
     const wanted = Math.max(least, (max ?? 0) * 1.12);
     return top === 100 ? Math.max(100, max ?? 0) : wanted;
   }
