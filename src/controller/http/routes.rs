@@ -52,13 +52,10 @@ macro_rules! routes {
 
 routes! {
     GET "/" OPEN ["*"] => ui::page;
-    GET "/hosts" OPEN ["*"] => ui::page;
     GET "/hosts/{hostname}" OPEN ["*"] => ui::page;
-    GET "/containers" OPEN ["*"] => ui::page;
     GET "/containers/{hostname}/{containerName}" OPEN ["*"] => ui::page;
     GET "/events" OPEN ["*"] => ui::page;
     GET "/incidents" OPEN ["*"] => ui::page;
-    GET "/incidents/{id}" OPEN ["*"] => ui::page;
     GET "/drills" OPEN ["*"] => ui::page;
     GET "/drills/{id}" OPEN ["*"] => ui::page;
     GET "/settings" OPEN ["*"] => ui::page;
@@ -107,7 +104,7 @@ routes! {
     GET "/api/v1/incidents" READ ["open", "host", "limit"] => events::incidents;
     GET "/api/v1/notifications" READ ["limit"] => notifications::list;
     POST "/api/v1/notifications/test" WRITE [] => notifications::test;
-    GET "/api/v1/stream" READ ["topics", "last_event_id", "metrics_of", "metrics_host", "metrics_container", "metrics_names"] => stream::stream;
+    GET "/api/v1/stream" READ ["topics", "metrics_of", "metrics_host", "metrics_container", "metrics_names"] => stream::stream;
 
     GET "/api/v1/session" OPEN [] => session::show;
     POST "/api/v1/session" OPEN [] => session::login;
@@ -146,10 +143,10 @@ where
 {
     api.counters.count(Counter::Requests);
     let (method, path) = (raw.method.clone(), raw.arrival.uri.path().to_owned());
-    let encodings = raw.headers.get_all(header::ACCEPT_ENCODING).iter();
-    let asked = encodings.map(|value| (header::ACCEPT_ENCODING, value.clone())).collect::<HeaderMap>();
+    let asked = raw.headers.clone();
     let answer = match handle(api.clone(), raw, body).await {
         Ok(response) => pack::packed(response, &asked).await,
+        Err(problem) if problem.status == StatusCode::NOT_FOUND => ui::missing(&path, &asked).ok_or(problem),
         refused => refused,
     };
     let mut response = answer.unwrap_or_else(|problem| {

@@ -81,7 +81,6 @@ impl Topic {
         ("metrics_host" = Option<String>, Query, description = "Only samples of this host and its containers"),
         ("metrics_container" = Option<String>, Query, description = "Of that host's containers only this one's samples"),
         ("metrics_names" = Option<String>, Query, description = "Only these metrics, separated by commas"),
-        ("last_event_id" = Option<u64>, Query, description = "The last event seen; the header Last-Event-ID goes before it"),
         ("Last-Event-ID" = Option<u64>, Header, description = "The last event seen"),
     ),
     responses(
@@ -126,10 +125,9 @@ pub(super) async fn stream(api: Arc<Api>, request: Request) -> Answer {
     Ok(response)
 }
 
-/// The last event that the client has seen. A browser says so in the header when it comes back by itself; a page that opens
-/// another stream cannot set headers.
+/// The last event that the client has seen.
 fn last_seen(request: &Request) -> Result<Option<u64>, Problem> {
-    let Some(id) = request.headers.get("last-event-id") else { return request.query.number("last_event_id") };
+    let Some(id) = request.headers.get("last-event-id") else { return Ok(None) };
     let seen = id.to_str().ok().and_then(|id| id.trim().parse().ok());
     seen.map(Some).ok_or_else(|| {
         Problem::bad_request("the header Last-Event-ID must be the seq of an event, a whole number")

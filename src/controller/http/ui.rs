@@ -66,6 +66,18 @@ pub(super) async fn icon(_api: Arc<Api>, request: Request) -> Answer {
     file_of(FILES, "favicon.svg", &request.headers)
 }
 
+/// The page that says that there is none, for people who are where nothing is; `None` for programs.
+pub(super) fn missing(path: &str, asked: &HeaderMap) -> Option<Response> {
+    let accepted = asked.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let by_person = accepted.flat_map(|value| value.split(',')).any(|kind| kind.trim() == "text/html");
+    if FILES.is_empty() || !by_person || path.starts_with("/api/") {
+        return None;
+    }
+    let mut response = page_of(FILES, asked).ok()?;
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    Some(response)
+}
+
 fn page_of(files: &[File], asked: &HeaderMap) -> Answer {
     let mut response = if files.is_empty() {
         let mut response = typed("text/html; charset=utf-8", NONE);

@@ -32,7 +32,7 @@ use super::super::{
         overview::overview, system::healthz, system::readyz, system::metrics,
     ),
     components(schemas(crate::notify::Notice, dto::HostContainers, dto::DesiredNotice, watched::HostMetrics)),
-    modifiers(&Token, &AnyProblem),
+    modifiers(&Token, &AnyProblem, &Names),
 )]
 struct Document;
 
@@ -72,6 +72,19 @@ impl utoipa::Modify for AnyProblem {
     }
 }
 
+/// Handlers of two topics may have one name; operations may not.
+struct Names;
+
+impl utoipa::Modify for Names {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        for operation in operations(document) {
+            let topic = operation.tags.iter().flatten().next().expect("every handler has a tag");
+            let name = operation.operation_id.take().expect("a handler's own name");
+            operation.operation_id = Some(format!("{topic}_{name}"));
+        }
+    }
+}
+
 fn operations(document: &mut utoipa::openapi::OpenApi) -> impl Iterator<Item = &mut Operation> {
     document.paths.paths.values_mut().flat_map(|path| {
         [&mut path.get, &mut path.put, &mut path.post, &mut path.delete].into_iter().flatten()
@@ -86,4 +99,15 @@ fn the_file_is_what_the_handlers_say() {
         std::fs::write(path, &made).unwrap();
     }
     assert!(std::fs::read_to_string(path).unwrap() == made, "INSTA_UPDATE=always writes {path} anew");
+}
+
+#[test]
+fn every_operation_has_a_name_of_its_own() {
+    let mut document = Document::openapi();
+    let mut names: Vec<_> =
+        operations(&mut document).map(|operation| operation.operation_id.clone()).collect();
+    let all = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), all, "{names:?}");
 }
