@@ -105,6 +105,12 @@ class FleetState {
     this.version += 1;
   }
 
+  /** Reads the hosts for the first time; what fails here is tried again by `read`. */
+  async begin(): Promise<void> {
+    const hosts = await get('/api/v1/hosts').catch(() => null);
+    if (hosts && !this.hostsRead) this.#takeHosts(hosts);
+  }
+
   /** Reads all anew; asked again meanwhile, it does so once more afterwards. */
   read(): Promise<void> {
     if (this.#reading) this.#again = true;
