@@ -1,20 +1,23 @@
 // Logging in and out, what a session may do, and what no page may.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { browser, Lab, Server, Visitor } from './harness.mjs';
+import { Engine } from './engine.mjs';
+import { browser, Server, Visitor } from './harness.mjs';
 
-const lab = new Lab();
-let chrome, server, web;
+const web = 'web';
+let engine, server, chrome;
 
 before(async () => {
-  [server, chrome, web] = await Promise.all([Server.start(), browser(), lab.run('web')]);
+  [engine, chrome] = await Promise.all([Engine.start(), browser()]);
+  await engine.run(web);
+  server = await Server.up(engine.address);
   await server.sees(web);
 });
 
 after(async () => {
   await chrome?.close();
   await server?.end();
-  await lab.end();
+  await engine?.end();
 });
 
 /** `method` on a path of the API from within the page, as its scripts would; gives the status. */
@@ -79,7 +82,7 @@ test('a page of another site can neither read nor write here', async () => {
   const visitor = await Visitor.comes(chrome, server);
   await visitor.login();
   // Another port is another site to the door, though the browser sends it the cookie.
-  const other = await Server.start(['--docker-host', 'unix:///nonexistent.sock']);
+  const other = await Server.up();
   try {
     const page = await visitor.context.newPage();
     await visitor.context.unrouteAll();
