@@ -39,7 +39,7 @@ const PAGES = [
   ['/events', 'Events', 'events'],
   ['/drills', 'Drills', 'drills'],
   ['/settings', 'Settings', 'settings'],
-  ['/nowhere', 'no such page', 'missing'],
+  ['/nowhere', 'Not found', 'missing'],
 ];
 
 for (const [path, title, name] of PAGES) {
