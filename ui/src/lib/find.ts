@@ -44,6 +44,13 @@ export const COMPARE = {
   host: (by: string): Compare<HostRow> => HOST[by] ?? (HOST.name as Compare<HostRow>),
 };
 
+/** An order of containers; `figure` is what they are ordered by where that is not theirs. */
+export function compareContainers(by: string, figure: ((row: Container) => number | null) | null): Compare<Container> {
+  if (figure) return byNumber(figure);
+  if (by === 'health') return (a, b, down) => turned(RANK[known(a.health)] - RANK[known(b.health)], down);
+  return CONTAINER[by] ?? (CONTAINER.name as Compare<Container>);
+}
+
 /** Small words that must all be found. */
 function wordsOf(text: string): string[] {
   return text.toLowerCase().split(/\s+/).filter(Boolean);
