@@ -63,6 +63,7 @@ test('a container is monitored, gets a threshold, is killed and comes back befor
 test('what others change is shown as it is changed', async () => {
   const visitor = await Visitor.comes(chrome, server);
   const { page } = visitor;
+  visitor.forgive(/status of 404/);
   await page.goto(`/containers/${HOST}/db`);
   await heading(visitor, 'unmonitored').waitFor();
   await mark(visitor);

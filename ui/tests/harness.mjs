@@ -1,4 +1,5 @@
-// What the browser tests share: a real `dockhealth up`, and Chromium, in which an error of a page, a breach of its policy or a request to anywhere else fails the test.
+// What the browser tests share: a real `dockhealth up`, and Chromium, in which an error of a page, a breach of its policy
+// or a request to anywhere else fails the test.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
@@ -48,8 +49,8 @@ export class Server {
   #log = '';
   #ended = false;
 
-  /** Starts `up` for the engine at an address, and waits until it listens. */
-  static async up(engine = 'unix:///nonexistent.sock', args = ['--interval', '2s', '--metrics-interval', '1s']) {
+  /** Starts `up` for the engine at an address, or for none, and waits until it listens. */
+  static async up(engine, args = ['--interval', '2s', '--metrics-interval', '1s']) {
     return Server.start('up', args, engine);
   }
 
@@ -66,7 +67,9 @@ export class Server {
 
   async #spawn(listen) {
     const env = { DOCKHEALTH_DATA_DIR: this.dir, DOCKHEALTH_CONFIG: '/dev/null', TZ: 'UTC' };
-    const own = this.program === 'up' ? ['--hostname', HOST, '--docker-host', this.engine] : [];
+    // Without an engine a host has no name of its own, and is not there.
+    const up = this.engine ? ['--hostname', HOST, '--docker-host', this.engine] : ['--docker-host', 'unix:///nonexistent.sock'];
+    const own = this.program === 'up' ? up : [];
     const begun = this.#log.length;
     this.#ended = false;
     const options = { env, stdio: ['ignore', 'ignore', 'pipe'] };
@@ -214,6 +217,8 @@ export class Visitor {
   async accessible() {
     for (const colorScheme of ['light', 'dark']) {
       await this.page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+      // Colours that are still on their way to the others are neither.
+      await this.page.waitForFunction(() => !document.getAnimations().some((one) => one instanceof CSSTransition));
       await this.page.evaluate(axe());
       const { violations } = await this.page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
       const serious = violations.filter(({ impact }) => ['serious', 'critical'].includes(impact));

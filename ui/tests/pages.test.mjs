@@ -39,7 +39,7 @@ const PAGES = [
   ['/events', 'Events', 'events'],
   ['/drills', 'Drills', 'drills'],
   ['/settings', 'Settings', 'settings'],
-  ['/nowhere', 'no such page', 'missing'],
+  ['/nowhere', 'Not found', 'missing'],
 ];
 
 for (const [path, title, name] of PAGES) {
@@ -72,15 +72,15 @@ test('login: accessible in light and dark, and pictured', async () => {
   await visitor.leaves();
 });
 
-test('a host that is not there yet is taught about', async () => {
+test('a host that is not there yet is taught about', async (t) => {
   const alone = await Server.up();
+  t.after(() => alone.end());
   const visitor = await Visitor.comes(chrome, alone);
   await visitor.page.goto('/');
   await visitor.page.getByText('No host has spoken yet').waitFor();
   await visitor.accessible();
   await visitor.shoot('no-hosts');
   await visitor.leaves();
-  await alone.end();
 });
 
 test('an engine that is away is said, and that containers are not blamed', async () => {

@@ -78,27 +78,23 @@ test('without a token nothing is written, nor without the word of the session', 
   await visitor.leaves();
 });
 
-test('a page of another site can neither read nor write here', async () => {
+test('a page of another site can neither read nor write here', async (t) => {
   const visitor = await Visitor.comes(chrome, server);
   await visitor.login();
   // Another port is another site to the door, though the browser sends it the cookie.
   const other = await Server.up();
-  try {
-    const page = await visitor.context.newPage();
-    await visitor.context.unrouteAll();
-    await page.goto(`${other.base}/healthz`);
-    const reach = (method) =>
-      page.evaluate(
-        async ([url, method]) => fetch(url, { method, credentials: 'include', body: '20' }).then((answer) => answer.status, () => 'refused'),
-        [`${server.base}/api/v1/threshold`, method],
-      );
-    assert.equal(await reach('PUT'), 'refused');
-    assert.equal(await reach('POST'), 'refused');
-    assert.equal(await server.rest('GET', '/threshold'), 50);
-    await page.close();
-  } finally {
-    await other.end();
-  }
+  t.after(() => other.end());
+  const page = await visitor.context.newPage();
+  await visitor.context.unrouteAll();
+  await page.goto(`${other.base}/healthz`);
+  const reach = (method) =>
+    page.evaluate(
+      async ([url, method]) => fetch(url, { method, credentials: 'include', body: '20' }).then((answer) => answer.status, () => 'refused'),
+      [`${server.base}/api/v1/threshold`, method],
+    );
+  assert.equal(await reach('PUT'), 'refused');
+  assert.equal(await reach('POST'), 'refused');
+  assert.equal(await server.rest('GET', '/threshold'), 50);
   await visitor.leaves();
 });
 
