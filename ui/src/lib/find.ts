@@ -44,6 +44,9 @@ export const COMPARE = {
   host: (by: string): Compare<HostRow> => HOST[by] ?? (HOST.name as Compare<HostRow>),
 };
 
+/** Containers by a column; health and host are orders of their own. */
+export const COMPARE_CONTAINERS = (by: string): Compare<Container> => CONTAINER[by] ?? (CONTAINER.name as Compare<Container>);
+
 /** Small words that must all be found. */
 function wordsOf(text: string): string[] {
   return text.toLowerCase().split(/\s+/).filter(Boolean);
@@ -89,7 +92,7 @@ export function findContainers(rows: readonly HostRow[], text: string, healths: 
   }
   if (buckets) return (down ? buckets.reverse() : buckets).flat();
   if (by === 'host') return down ? all.reverse() : all;
-  const compare = CONTAINER[by] ?? (CONTAINER.name as Compare<Container>);
+  const compare = COMPARE_CONTAINERS(by);
   return all.sort((a, b) => compare(a, b, down));
 }
 
