@@ -129,6 +129,5 @@ export function containersOf(events: readonly Event[]): string[] {
 
 export function subjects(events: readonly Event[]): string {
   const names = containersOf(events);
-  const [first] = names;
-  return names.length === 1 && first !== undefined ? first : names.length === 0 ? '' : plural(names.length, 'container');
+  return names.length <= 2 ? names.join(', ') : plural(names.length, 'container');
 }

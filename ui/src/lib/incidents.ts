@@ -39,6 +39,8 @@ export interface Line {
 
 /** Those of one host that began so close to each other belong together, milliseconds. */
 const NEAR = 120_000;
+/** A container that fails again so soon is one line, milliseconds. */
+const AGAIN = 900_000;
 
 const begun = (incident: Incident) => Date.parse(incident.opened_at);
 
@@ -90,7 +92,24 @@ function ofHost(incidents: Incident[], projectOf: (incident: Incident) => string
     for (const [project, own] of projects) {
       if (new Set(own.map((one) => one.container)).size >= 2) take('project', project, own.at(-1) as Incident, own);
     }
-    for (const one of cluster) if (rest.includes(one)) take('container', projectOf(one), one, [one]);
+  }
+  for (const own of again(rest)) take('container', null, own[0] as Incident, own);
+  return all;
+}
+
+/** Those of each container, parted where it was well for longer. */
+function again(incidents: Incident[]): Incident[][] {
+  const all: Incident[][] = [];
+  const last = new Map<string | null, Incident[]>();
+  for (const one of incidents) {
+    const own = last.get(one.container ?? null);
+    const next = own?.at(-1);
+    if (own && next && begun(next) - Date.parse(one.closed_at ?? one.opened_at) <= AGAIN) own.push(one);
+    else {
+      const fresh = [one];
+      last.set(one.container ?? null, fresh);
+      all.push(fresh);
+    }
   }
   return all;
 }
