@@ -55,8 +55,6 @@ class FleetState {
   containersRead = $state(false);
   /** Why they could not be read; null while they could. */
   problem = $state<string | null>(null);
-  /** The names of live hosts that did not answer when containers were read. */
-  missing = $state.raw<string[]>([]);
 
   readonly rows = new Map<string, HostRow>();
   /** Of the whole fleet. */
