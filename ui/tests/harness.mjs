@@ -145,7 +145,8 @@ export async function browser() {
 /** Somebody at a browser window; what their pages do wrong is noted. */
 export class Visitor {
   faults = [];
-  #forgiven = [];
+  // Chromium gives up what it is loading when an interface comes or goes, as one does with each container; the pages ask again.
+  #forgiven = [/ERR_NETWORK_CHANGED/];
 
   /** A visitor who has never been there. `settings` are those of Playwright's newContext. */
   static async comes(chrome, server, settings = {}) {
