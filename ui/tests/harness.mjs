@@ -1,23 +1,23 @@
-// What the browser tests share: a real `dockhealth up` on the real engine, containers of its own binary, and Chromium, in
-// which an error of a page, a breach of its policy or a request to anywhere else fails the test.
+// What the browser tests share: a real `dockhealth up`, and Chromium, in which an error of a page, a breach of its policy
+// or a request to anywhere else fails the test.
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { promisify } from 'node:util';
 import { chromium } from 'playwright-core';
 
 const root = resolve(import.meta.dirname ?? new URL('.', import.meta.url).pathname, '../..');
-const run = promisify(execFile);
 
 /** Nothing that a test waits for takes longer, ms. */
 export const DEADLINE = 30_000;
 
 /** Where screenshots go. */
 export const SHOTS = process.env.UI_SHOTS ?? join(root, 'target/ui');
+
+/** The name of `up`'s host. */
+export const HOST = 'vm';
 
 /** A desk and a hand. */
 export const SIZES = { desktop: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } };
@@ -43,58 +43,21 @@ export async function until(what, probe, deadline = DEADLINE) {
   }
 }
 
-/** Runs `docker`; gives what it printed. */
-export async function docker(...args) {
-  const { stdout } = await run('docker', args, { maxBuffer: 1 << 24 });
-  return stdout.trim();
-}
-
-/** Containers of our own binary under a prefix of their own. */
-export class Lab {
-  prefix = `dhtest-ui-${randomBytes(4).toString('hex')}`;
-  #made = [];
-
-  /** The full name of the lab's container `name`. */
-  name(name) {
-    return `${this.prefix}-${name}`;
-  }
-
-  /** Runs a container that tells the time, with further options of `docker run`; gives its full name. */
-  async run(name, options = [], args = ['dummy', '--every', '1h']) {
-    const full = this.name(name);
-    this.#made.push(full);
-    await docker('run', '--detach', '--name', full, ...options, await image(), ...args);
-    return full;
-  }
-
-  async end() {
-    if (this.#made.length) await run('docker', ['rm', '--force', '--volumes', ...this.#made]).catch(() => {});
-  }
-}
-
-/** An image of the binary under test, from scratch, as tests/it makes it. */
-async function image() {
-  const file = binary();
-  const tag = `dockhealth-test/self:${Math.floor(statSync(file).mtimeMs)}`;
-  const there = await run('docker', ['image', 'inspect', tag]).then(() => true, () => false);
-  if (!there) {
-    const dir = mkdtempSync(join(tmpdir(), 'dhtest-ui-image-'));
-    const entry = `--change 'ENTRYPOINT ["/dockhealth"]'`;
-    const script = `set -e; cd '${dir}'; strip -o dockhealth '${file}'; mkdir data tmp; tar -c . | docker import ${entry} - '${tag}'`;
-    await run('sh', ['-c', script]).finally(() => rmSync(dir, { recursive: true }));
-  }
-  return tag;
-}
-
 /** `dockhealth up`, or another program that serves, with a data directory of its own on a port of its own. */
 export class Server {
   #child;
   #log = '';
   #ended = false;
 
-  /** Starts it and waits until it listens. */
-  static async start(args = ['--interval', '2s', '--metrics-interval', '1s'], program = 'up') {
+  /** Starts `up` for the engine at an address, or for none, and waits until it listens. */
+  static async up(engine, args = ['--interval', '2s', '--metrics-interval', '1s']) {
+    return Server.start('up', args, engine);
+  }
+
+  /** Starts a program and waits until it listens. */
+  static async start(program, args, engine) {
     const server = new Server();
+    server.engine = engine;
     server.dir = mkdtempSync(join(tmpdir(), 'dhtest-ui-'));
     server.args = args;
     server.program = program;
@@ -104,12 +67,13 @@ export class Server {
 
   async #spawn(listen) {
     const env = { DOCKHEALTH_DATA_DIR: this.dir, DOCKHEALTH_CONFIG: '/dev/null', TZ: 'UTC' };
-    if (process.env.DOCKER_HOST) env.DOCKER_HOST = process.env.DOCKER_HOST;
-    const name = this.program === 'up' ? ['--hostname', 'vm'] : [];
+    // Without an engine a host has no name of its own, and is not there.
+    const up = this.engine ? ['--hostname', HOST, '--docker-host', this.engine] : ['--docker-host', 'unix:///nonexistent.sock'];
+    const own = this.program === 'up' ? up : [];
     const begun = this.#log.length;
     this.#ended = false;
     const options = { env, stdio: ['ignore', 'ignore', 'pipe'] };
-    this.#child = spawn(binary(), [this.program, '--listen', listen, ...name, ...this.args], options);
+    this.#child = spawn(binary(), [this.program, '--listen', listen, ...own, ...this.args], options);
     this.#child.stderr.on('data', (text) => (this.#log += text));
     this.#child.on('exit', () => (this.#ended = true));
     const told = /listening on http:\/\/(\S+)/;
@@ -181,7 +145,8 @@ export async function browser() {
 /** Somebody at a browser window; what their pages do wrong is noted. */
 export class Visitor {
   faults = [];
-  #forgiven = [];
+  // Chromium gives up what it is loading when an interface comes or goes, as one does with each container; the pages ask again.
+  #forgiven = [/ERR_NETWORK_CHANGED/];
 
   /** A visitor who has never been there. `settings` are those of Playwright's newContext. */
   static async comes(chrome, server, settings = {}) {
@@ -253,6 +218,8 @@ export class Visitor {
   async accessible() {
     for (const colorScheme of ['light', 'dark']) {
       await this.page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+      // Colours that are still on their way to the others are neither.
+      await this.page.waitForFunction(() => !document.getAnimations().some((one) => one instanceof CSSTransition));
       await this.page.evaluate(axe());
       const { violations } = await this.page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
       const serious = violations.filter(({ impact }) => ['serious', 'critical'].includes(impact));

@@ -1,20 +1,23 @@
 // Logging in and out, what a session may do, and what no page may.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { browser, Lab, Server, Visitor } from './harness.mjs';
+import { Engine } from './engine.mjs';
+import { browser, Server, Visitor } from './harness.mjs';
 
-const lab = new Lab();
-let chrome, server, web;
+const web = 'web';
+let engine, server, chrome;
 
 before(async () => {
-  [server, chrome, web] = await Promise.all([Server.start(), browser(), lab.run('web')]);
+  [engine, chrome] = await Promise.all([Engine.start(), browser()]);
+  await engine.run(web);
+  server = await Server.up(engine.address);
   await server.sees(web);
 });
 
 after(async () => {
   await chrome?.close();
   await server?.end();
-  await lab.end();
+  await engine?.end();
 });
 
 /** `method` on a path of the API from within the page, as its scripts would; gives the status. */
@@ -75,27 +78,23 @@ test('without a token nothing is written, nor without the word of the session', 
   await visitor.leaves();
 });
 
-test('a page of another site can neither read nor write here', async () => {
+test('a page of another site can neither read nor write here', async (t) => {
   const visitor = await Visitor.comes(chrome, server);
   await visitor.login();
   // Another port is another site to the door, though the browser sends it the cookie.
-  const other = await Server.start(['--docker-host', 'unix:///nonexistent.sock']);
-  try {
-    const page = await visitor.context.newPage();
-    await visitor.context.unrouteAll();
-    await page.goto(`${other.base}/healthz`);
-    const reach = (method) =>
-      page.evaluate(
-        async ([url, method]) => fetch(url, { method, credentials: 'include', body: '20' }).then((answer) => answer.status, () => 'refused'),
-        [`${server.base}/api/v1/threshold`, method],
-      );
-    assert.equal(await reach('PUT'), 'refused');
-    assert.equal(await reach('POST'), 'refused');
-    assert.equal(await server.rest('GET', '/threshold'), 50);
-    await page.close();
-  } finally {
-    await other.end();
-  }
+  const other = await Server.up();
+  t.after(() => other.end());
+  const page = await visitor.context.newPage();
+  await visitor.context.unrouteAll();
+  await page.goto(`${other.base}/healthz`);
+  const reach = (method) =>
+    page.evaluate(
+      async ([url, method]) => fetch(url, { method, credentials: 'include', body: '20' }).then((answer) => answer.status, () => 'refused'),
+      [`${server.base}/api/v1/threshold`, method],
+    );
+  assert.equal(await reach('PUT'), 'refused');
+  assert.equal(await reach('POST'), 'refused');
+  assert.equal(await server.rest('GET', '/threshold'), 50);
   await visitor.leaves();
 });
 

@@ -58,7 +58,7 @@ impl Attempts {
 fn net_of(place: IpAddr) -> IpAddr {
     match place.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-        v4 => v4,
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -89,17 +89,30 @@ export async function problemOf(response: Response): Promise<ApiError> {
   return new ApiError(response.status, detail || `The controller answered ${response.status} ${response.statusText}.`);
 }
 
+/** A browser gives up every question when the machine's network changes, were it only by a container that starts. */
+const SECOND_TRY = 400;
+
+async function reached(url: string, init: RequestInit): Promise<Response> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await fetch(url, init);
+    } catch (error) {
+      if (aborted(error)) throw error;
+      // What changes something is not said twice.
+      const asks = init.method === undefined || init.method === 'GET';
+      if (!asks || tries > 1) {
+        throw new ApiError(0, 'The controller does not answer. It may be restarting, or the network between is down.');
+      }
+      await new Promise((resolve) => setTimeout(resolve, SECOND_TRY));
+    }
+  }
+}
+
 /** Asks with the session's cookie; a status that says no is thrown as an `ApiError`. */
 export async function ask(url: string, init: RequestInit = {}): Promise<Response> {
   const headers = new Headers(init.headers);
   if (init.method && init.method !== 'GET' && csrf) headers.set('X-CSRF-Token', csrf);
-  let response: Response;
-  try {
-    response = await fetch(url, { ...init, headers, credentials: 'same-origin', cache: 'no-store' });
-  } catch (error) {
-    if (aborted(error)) throw error;
-    throw new ApiError(0, 'The controller does not answer. It may be restarting, or the network between is down.');
-  }
+  const response = await reached(url, { ...init, headers, credentials: 'same-origin', cache: 'no-store' });
   noteDate(response);
   if (response.ok) return response;
   if (response.status === 401) signedOut();

@@ -42,6 +42,9 @@ const blank = (name: string): HostRow => ({
   words: name.toLowerCase(),
 });
 
+/** For how long a host's figures are shown while none comes, seconds. */
+const OLD = 120;
+
 const byName = new Intl.Collator('en', { numeric: true }).compare;
 
 class FleetState {
@@ -52,13 +55,12 @@ class FleetState {
   containersRead = $state(false);
   /** Why they could not be read; null while they could. */
   problem = $state<string | null>(null);
-  /** The names of live hosts that did not answer when containers were read. */
-  missing = $state.raw<string[]>([]);
 
   readonly rows = new Map<string, HostRow>();
   /** Of the whole fleet. */
   readonly counts: number[] = HEALTHS.map(() => 0);
   #names: string[] | null = null;
+  #early = new Map<string, Load>();
   #reading: Promise<void> | null = null;
   #again = false;
 
@@ -95,11 +97,21 @@ class FleetState {
       if (event.kind === 'host_forgotten') this.#drop(event.host);
     }
     for (const tick of batch.ticks) {
-      if (!this.rows.has(tick.hostname)) continue;
       const { cpu_host_percent: cpu = null, memory_percent: memory = null } = tick.host;
-      this.#change(tick.hostname, { load: { t: tick.t, cpu, memory }, heard });
+      // A page that asks for other figures of its host takes none of these away.
+      if (cpu === null && memory === null && tick.t - (this.rows.get(tick.hostname)?.load?.t ?? 0) < OLD) continue;
+      const load = { t: tick.t, cpu, memory };
+      // The stream begins with samples; the hosts are read a moment later.
+      if (this.rows.has(tick.hostname)) this.#change(tick.hostname, { load, heard });
+      else if (!this.hostsRead) this.#early.set(tick.hostname, load);
     }
     this.version += 1;
+  }
+
+  /** Reads the hosts for the first time; what fails here is tried again by `read`. */
+  async begin(): Promise<void> {
+    const hosts = await get('/api/v1/hosts').catch(() => null);
+    if (hosts && !this.hostsRead) this.#takeHosts(hosts);
   }
 
   /** Reads all anew; asked again meanwhile, it does so once more afterwards. */
@@ -133,6 +145,7 @@ class FleetState {
     for (const name of [...this.rows.keys()]) if (!names.has(name)) this.#drop(name);
     for (const host of hosts) this.#takeHost(host);
     this.hostsRead = true;
+    this.#early.clear();
     this.version += 1;
   }
 
@@ -151,7 +164,7 @@ class FleetState {
   #change(name: string, changes: Partial<HostRow>): HostRow {
     const before = this.rows.get(name);
     if (!before) this.#names = null;
-    const row = { ...(before ?? blank(name)), ...changes };
+    const row = { ...(before ?? { ...blank(name), load: this.#early.get(name) ?? null }), ...changes };
     this.rows.set(name, row);
     return row;
   }

@@ -22,7 +22,7 @@ export function plural(value: number, one: string, many = `${one}s`): string {
 
 export function percent(value: number | null | undefined): string {
   if (value === null || value === undefined) return UNKNOWN;
-  const text = value >= 10 || value === 0 ? value.toFixed(0) : value < 0.1 ? '<0.1' : value.toFixed(1);
+  const text = value >= 10 || value === 0 ? value.toFixed(0) : value < 0.1 ? '<0.1' : value.toFixed(1).replace('.0', '');
   return `${text}${NBSP}%`;
 }
 
