@@ -102,7 +102,9 @@ class FleetState {
       if (cpu === null && memory === null && tick.t - (this.rows.get(tick.hostname)?.load?.t ?? 0) < OLD) continue;
       const load = { t: tick.t, cpu, memory };
       // The stream begins with samples; the hosts are read a moment later.
-      if (this.rows.has(tick.hostname)) this.#change(tick.hostname, { load, heard });
+      // With them comes what a silent host told last: of that the controller says when it was.
+      const row = this.rows.get(tick.hostname);
+      if (row) this.#change(tick.hostname, row.host?.presence === 'silent' ? { load } : { load, heard });
       else if (!this.hostsRead) this.#early.set(tick.hostname, load);
     }
     this.version += 1;
