@@ -1,5 +1,6 @@
 // The pages' plain functions, without a browser: what is decoded, found, ordered and written.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { after, test } from 'node:test';
 import { createServer } from 'vite';
@@ -152,4 +153,17 @@ test('lines of several containers share one axis, and only what is known is draw
       [undefined, 7, 8, undefined],
     ],
   });
+});
+
+test('the pages know every metric of the catalogue, and what it is of', async () => {
+  const { METRICS, unitOf } = await load('/src/lib/metrics.ts');
+  const source = readFileSync(new URL('../../src/model/metric.rs', import.meta.url), 'utf8');
+  const catalogue = source.matchAll(/(?:gauge|counter)\(\s*"([a-z0-9_]+)",\s*(Both|Container|Host),/g);
+  const expected = [...catalogue].map(([, name, of]) => `${name} of ${of.toLowerCase()}`).sort();
+  assert.ok(expected.length > 50, `only ${expected.length} were found in metric.rs`);
+  assert.deepEqual(METRICS.map((metric) => `${metric.name} of ${metric.of}`).sort(), expected);
+  assert.equal(unitOf('net_rx_bytes_per_second'), 'rate');
+  assert.equal(unitOf('cpu_throttled_seconds_per_second'), 'count');
+  assert.equal(unitOf('uptime_seconds'), 'seconds');
+  assert.equal(unitOf('load1'), 'count');
 });
