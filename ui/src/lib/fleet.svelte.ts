@@ -174,7 +174,9 @@ class FleetState {
   #takeHost(host: Host): void {
     const system = host.agent?.identity?.system_uuid ?? '';
     const words = [host.hostname, ...(host.agent?.addresses ?? []), system].join(' ').toLowerCase();
-    this.#change(host.hostname, { host, words, heard: Date.parse(host.last_seen) });
+    // What a silent host used is not what it uses.
+    const used = host.presence === 'silent' ? { load: null } : {};
+    this.#change(host.hostname, { host, words, heard: Date.parse(host.last_seen), ...used });
   }
 
   #takeContainers(name: string, told: Container[], heard?: number): void {
