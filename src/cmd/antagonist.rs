@@ -10,8 +10,8 @@ use super::runtime::{block_on, until_told_to_stop};
 use super::settings::{OPTIONS, Resolver, Setting, parse, table as t, with_settings};
 use super::{Failure, config, options};
 use crate::chaos::{
-    AbortWhen, AntagonistConfig, AntagonistNews, AttackMode, FaultSpec, Keeper, Ledger, NetAbility, Phase,
-    SHIPPED, Scenario, Summary, TargetWord, Targets, USUAL_CONCURRENT, run_antagonist, schedule, sweep,
+    AntagonistConfig, AntagonistNews, AttackMode, FaultSpec, Keeper, Ledger, NetAbility, SHIPPED, Scenario,
+    Summary, TargetWord, Targets, run_antagonist, schedule, sweep,
 };
 use crate::docker::{ContainerSource, Engine, EngineAddress, own_container_id};
 use crate::model::{clean, format_span};
@@ -127,27 +127,12 @@ fn scenario(r: &mut Resolver) -> Scenario {
         }
         scenario
     } else {
-        let faults =
-            if faults.is_empty() { vec![FaultSpec::Exact(crate::chaos::Fault::Stop)] } else { faults };
-        let targets = Targets::of(words).and_consenting();
-        let (name, about) = ("attacks".to_owned(), String::new());
-        let only = Phase { name: name.clone(), faults, targets, every, lasts, lease, expect: None };
-        Scenario {
-            name,
-            about,
-            seed: None,
-            max_concurrent: USUAL_CONCURRENT,
-            abort: AbortWhen::default(),
-            phases: vec![only],
-        }
+        Scenario::attacks(faults, Targets::of(words).and_consenting(), every, lasts, lease)
     };
     if let Some(most) = most {
         scenario.max_concurrent = most;
     }
-    let own = own_container_id();
-    for phase in &mut scenario.phases {
-        phase.targets.own.clone_from(&own);
-    }
+    scenario.spare(own_container_id().as_ref());
     scenario
 }
 
@@ -178,7 +163,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
             engine.ping().await?;
             return play(&config, &engine, None).await;
         }
-        refuse_the_impossible(&config)?;
+        // What this kernel cannot do is refused before anything is done.
+        NetAbility::refusals(&config.antagonist.scenario.kinds()).map_err(Failure::Failed)?;
         let ledger = Ledger::open(&config.data_dir).map_err(|error| {
             Failure::Failed(format!("{error}; choose a folder that can be written with --data-dir"))
         })?;
@@ -215,18 +201,6 @@ async fn play(config: &Config, engine: &Engine, ledger: Option<Ledger>) -> Resul
         }
         None => run_antagonist(&config.antagonist, engine, &mut crate::chaos::Nowhere, &shutdown, say).await,
     })
-}
-
-/// What this kernel cannot do is refused before anything is done.
-fn refuse_the_impossible(config: &Config) -> Result<(), Failure> {
-    let kinds = config.antagonist.scenario.kinds();
-    if !kinds.iter().any(|kind| kind.is_of_network()) {
-        return Ok(());
-    }
-    let ability = NetAbility::look();
-    let mut refusals: Vec<String> = kinds.iter().filter_map(|kind| ability.refusal(*kind)).collect();
-    refusals.dedup();
-    if refusals.is_empty() { Ok(()) } else { Err(Failure::Failed(refusals.join("\n"))) }
 }
 
 /// Undoes what an earlier run left. Only [`SWEEP`] fails when that fails.

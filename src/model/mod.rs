@@ -7,6 +7,7 @@ mod container;
 mod desired;
 mod efficacy;
 mod event;
+mod fault_note;
 mod health;
 mod id;
 mod identity;
@@ -32,6 +33,7 @@ pub use container::{
 pub use desired::{DesiredEntry, DesiredKey, DesiredState, Freeze, FreezeScope, OnStop};
 pub use efficacy::{AilmentKind, Assessment, Effect, EffectCounts, EfficacyReport, Figures};
 pub use event::{Actor, Event, EventDraft, EventId, EventKind};
+pub use fault_note::{FaultMoment, FaultNote};
 pub use health::Health;
 pub use id::{
     ContainerId, ContainerKey, ContainerName, EngineId, HostName, IdError, InstanceId, OperationId,

@@ -11,8 +11,9 @@ use tokio_util::task::TaskTracker;
 
 use super::actuator::Actuator;
 use super::clock::Clock;
+use super::faults::FaultAsk;
 use super::keeper::{Keep, Keeper};
-use super::{AgentParts, AgentSettings, Message, processes, sweep};
+use super::{AgentParts, AgentSettings, Message, faults, processes, sweep};
 use crate::bus::{
     AgentCommand, AgentReply, CommandError, EngineReport, EngineStatus, FleetReport, HostReport,
     PROTOCOL_VERSION, WhyReport,
@@ -41,6 +42,8 @@ pub(super) struct Wiring {
     pub(super) actuator: Actuator,
     /// Told when a report would read differently.
     pub(super) changed: Arc<Notify>,
+    /// Takes orders of campaigns of faults.
+    pub(super) faults: mpsc::Sender<FaultAsk>,
 }
 
 pub(super) struct Owner {
@@ -126,6 +129,13 @@ impl Owner {
                 () = shutdown.cancelled() => break,
             }
         }
+        // What came in order, and would be lost.
+        messages.close();
+        while let Ok(message) = messages.try_recv() {
+            if let Message::Fault(note) = message {
+                self.emit(note.draft());
+            }
+        }
         self.emit(EventDraft::new(EventKind::AgentStopped, Actor::Agent, "The agent ended in order."));
     }
 
@@ -167,6 +177,7 @@ impl Owner {
                 known.retain(|other| other.name != capability.name);
                 known.push(capability);
             }
+            Message::Fault(note) => self.emit(note.draft()),
             Message::Identity(identity) => self.identity = *identity,
             // Who asked may be gone, when the agent ends.
             Message::Targets(answer) => drop(answer.send(self.state.targets())),
@@ -316,6 +327,14 @@ impl Owner {
                 self.freeze(Some(Freeze { since, until, by: "the agent's own socket".to_owned() }))
             }
             AgentCommand::Unfreeze => self.freeze(None),
+            AgentCommand::ChaosBegin { .. }
+            | AgentCommand::ChaosPlan { .. }
+            | AgentCommand::ChaosRenew { .. }
+            | AgentCommand::ChaosEnd { .. } => return faults::order(&self.wiring.faults, command, to),
+            AgentCommand::Fault { note } => {
+                self.emit(note.draft());
+                AgentReply::Done
+            }
             AgentCommand::Disputed { reason } => self.done(Input::Disputed(reason)),
             AgentCommand::Fleet { nonce, .. } if nonce != self.nonce => {
                 AgentReply::Error(CommandError::Refused {
@@ -426,7 +445,12 @@ fn is_about_containers(command: &AgentCommand) -> bool {
         AgentCommand::Freeze { .. }
         | AgentCommand::Unfreeze
         | AgentCommand::Disputed { .. }
-        | AgentCommand::Fleet { .. } => false,
+        | AgentCommand::Fleet { .. }
+        | AgentCommand::ChaosBegin { .. }
+        | AgentCommand::ChaosPlan { .. }
+        | AgentCommand::ChaosRenew { .. }
+        | AgentCommand::ChaosEnd { .. }
+        | AgentCommand::Fault { .. } => false,
     }
 }
 
