@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{BusError, ChaosOrder, ChaosReport};
 use crate::model::{
-    CheckRecord, ContainerId, ContainerName, EffectCounts, EfficacyReport, EngineId, Event, FaultNote, Freeze, Health,
-    HostIdentity, HostName, InstanceId, LossPercent, MetricTick, ProcessList, Rate, RunState, Threshold,
-    Timestamp,
+    CheckRecord, ContainerId, ContainerName, EffectCounts, EfficacyReport, EngineId, Event, FaultNote,
+    Freeze, Health, HostIdentity, HostName, InstanceId, LossPercent, MetricTick, ProcessList, Rate, RunState,
+    Threshold, Timestamp,
 };
 
 /// The version written into every message.

@@ -179,7 +179,15 @@ impl Stage<'_> {
             self.keep(line);
         }
         let Some(campaign) = &mut self.current else { return };
-        let failed = || (Summary { aborted: Some("it failed inside; the agent's log says why".into()), ..Summary::default() }, 0);
+        let failed = || {
+            (
+                Summary {
+                    aborted: Some("it failed inside; the agent's log says why".into()),
+                    ..Summary::default()
+                },
+                0,
+            )
+        };
         let (summary, lost) = outcome.unwrap_or_else(failed);
         campaign.task = None;
         campaign.state = ChaosState::Ended;
@@ -266,7 +274,10 @@ impl Stage<'_> {
         }
         if !WITHIN.contains(&within) {
             let (least, most) = (format_span(*WITHIN.start()), format_span(*WITHIN.end()));
-            return Err(format!("renewed_within: {} is out of range: give from {least} to {most}", format_span(within)));
+            return Err(format!(
+                "renewed_within: {} is out of range: give from {least} to {most}",
+                format_span(within)
+            ));
         }
         let ground = self.campaigns.ground.clone();
         let (scenario, seed) = scenario(ground.as_ref(), host, order)?;
@@ -371,9 +382,13 @@ async fn plan(ground: &dyn Ground, host: &HostName, order: &ChaosOrder) -> Resul
     let (scenario, seed) = scenario(ground, host, order)?;
     let end = scenario.lasts().ok_or("for: a plan must end: say how long it lasts, for example 10m")?;
     let containers = ground.engine().list().await.map_err(|error| error.to_string())?;
-    let turns = serde_json::to_value(schedule(&scenario, seed, &containers, end)).expect("plain data becomes JSON");
+    let turns =
+        serde_json::to_value(schedule(&scenario, seed, &containers, end)).expect("plain data becomes JSON");
     if turns.to_string().len() > LONGEST_PLAN {
-        return Err(format!("for: that plan is longer than {} KiB: give a shorter span", LONGEST_PLAN / 1024));
+        return Err(format!(
+            "for: that plan is longer than {} KiB: give a shorter span",
+            LONGEST_PLAN / 1024
+        ));
     }
     Ok(AgentReply::ChaosPlan { turns })
 }

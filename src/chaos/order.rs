@@ -23,9 +23,11 @@ pub(super) fn scenario_of(order: &ChaosOrder) -> Result<Scenario, String> {
         Some(text) => {
             let others = order.every.is_some() || order.lease.is_some() || order.lasts.is_some();
             if others || !order.faults.is_empty() || !order.targets.is_empty() {
-                return Err("scenario: it says faults, every, lease, targets and for itself: leave them out".to_owned());
+                return Err("scenario: it says faults, every, lease, targets and for itself: leave them out"
+                    .to_owned());
             }
-            text.parse::<Scenario>().map_err(|error| format!("scenario: {}", clean(&error.to_string(), 2_000)))?
+            text.parse::<Scenario>()
+                .map_err(|error| format!("scenario: {}", clean(&error.to_string(), 2_000)))?
         }
         None => attacks(order)?,
     };
@@ -54,7 +56,8 @@ fn words<T: std::str::FromStr<Err: ToString>>(field: &str, texts: &[String]) -> 
     if texts.len() > MOST_WORDS {
         return Err(format!("{field}: there are {}; give at most {MOST_WORDS}", texts.len()));
     }
-    let read = |text: &String| text.parse().map_err(|error: T::Err| format!("{field}: {}", error.to_string()));
+    let read =
+        |text: &String| text.parse().map_err(|error: T::Err| format!("{field}: {}", error.to_string()));
     texts.iter().map(read).collect()
 }
 
@@ -94,7 +97,8 @@ mod tests {
         let scenario = scenario_of(&order).unwrap();
         assert_eq!((scenario.lasts(), scenario.max_concurrent), (Some(Duration::from_mins(10)), 3));
         assert_eq!(scenario.phases[0].targets.share, Some(30));
-        let shipped = ChaosOrder { scenario: Some(crate::chaos::SHIPPED[2].1.into()), ..ChaosOrder::default() };
+        let shipped =
+            ChaosOrder { scenario: Some(crate::chaos::SHIPPED[2].1.into()), ..ChaosOrder::default() };
         assert_eq!(scenario_of(&shipped).unwrap().name, "mixed");
     }
 
@@ -105,7 +109,10 @@ mod tests {
         for (order, says) in [
             (ChaosOrder { faults: vec!["flood".into()], ..order() }, "faults: there is no fault \"flood\""),
             (ChaosOrder { faults: long, ..order() }, "faults: there are 101; give at most 100"),
-            (ChaosOrder { every: Some("1ms".into()), ..order() }, "every: 1ms is out of range: give from 100ms to 7d"),
+            (
+                ChaosOrder { every: Some("1ms".into()), ..order() },
+                "every: 1ms is out of range: give from 100ms to 7d",
+            ),
             (ChaosOrder { lease: Some("soon".into()), ..order() }, "lease: "),
             (ChaosOrder { max_concurrent: Some(0), ..order() }, "max_concurrent: 0 is out of range"),
             (ChaosOrder { scenario: Some("x".into()), ..order() }, "scenario: the scenario is wrong"),

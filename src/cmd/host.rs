@@ -94,8 +94,15 @@ impl Host {
             stats: engine.clone(),
             sizes: engine.clone(),
         });
-        let parts =
-            AgentParts { source: engine.clone(), builder: engine, pinger, bus, db: self.db, sampling, faults };
+        let parts = AgentParts {
+            source: engine.clone(),
+            builder: engine,
+            pinger,
+            bus,
+            db: self.db,
+            sampling,
+            faults,
+        };
         (settings, parts)
     }
 }

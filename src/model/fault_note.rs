@@ -59,7 +59,8 @@ impl FaultNote {
         let (event, text) = match &self.moment {
             FaultMoment::Injected(how) => {
                 let lasts = self.lease_ms.map(|ms| format_span(Duration::from_millis(ms)));
-                let until = lasts.map_or_else(|| " until it is healed".to_owned(), |span| format!(" for {span}"));
+                let until =
+                    lasts.map_or_else(|| " until it is healed".to_owned(), |span| format!(" for {span}"));
                 data["how"] = json!(clean(how, LONGEST));
                 (EventKind::FaultInjected, format!("On purpose: {fault}{until}."))
             }
@@ -109,7 +110,11 @@ mod tests {
 
     #[test]
     fn a_strange_fault_is_cleaned_and_has_no_strength() {
-        let strange = FaultNote { fault: "stop\u{1b}[2J".into(), lease_ms: None, ..note(FaultMoment::Injected(String::new())) };
+        let strange = FaultNote {
+            fault: "stop\u{1b}[2J".into(),
+            lease_ms: None,
+            ..note(FaultMoment::Injected(String::new()))
+        };
         let draft = strange.draft();
         assert_eq!(draft.reason, "On purpose: stop?[2J until it is healed.");
         assert_eq!(draft.data["strength"], serde_json::Value::Null);

@@ -46,7 +46,8 @@ impl Told {
 
     /// Records a fault; when the owner has ended, as faults do that end with the agent, without its help.
     async fn tell(&self, note: FaultNote) {
-        if let Err(mpsc::error::SendError(Message::Fault(note))) = self.owner.send(Message::Fault(note)).await {
+        if let Err(mpsc::error::SendError(Message::Fault(note))) = self.owner.send(Message::Fault(note)).await
+        {
             self.keeper.keep(Keep::Event(note.draft().stamp(&self.host, Timestamp::now())));
         }
     }

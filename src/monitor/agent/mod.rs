@@ -51,8 +51,8 @@ use crate::bus::{AgentCommand, AgentReply, Bus, Capability};
 use crate::docker::{AnonymousVolumes, ContainerBuilder, ContainerSource};
 use crate::metrics::{Machine, Subject};
 use crate::model::{
-    ActionKind, ActionOutcome, Actor, ContainerName, EventDraft, EventKind, FaultNote, HostIdentity, HostName,
-    JournalEntry, Timestamp,
+    ActionKind, ActionOutcome, Actor, ContainerName, EventDraft, EventKind, FaultNote, HostIdentity,
+    HostName, JournalEntry, Timestamp,
 };
 use crate::store::{AgentDb, StoreError};
 
@@ -215,7 +215,8 @@ pub async fn run(
         let wiring = streams::Wiring { pinger, probe_timeout, clock, inbox: inbox.clone() };
         streams::spawn(&tracker, rates, wiring, &shutdown);
     }
-    let faults = faults::spawn(&tracker, &parts, faults::Told::new(&settings.host, &inbox, &keeper), &shutdown);
+    let faults =
+        faults::spawn(&tracker, &parts, faults::Told::new(&settings.host, &inbox, &keeper), &shutdown);
     let local_freeze = keeper::load_freeze(&parts.db).await?;
     let owner = owner::Owner::new(
         settings,
