@@ -309,4 +309,4 @@ async fn until(moment: Option<Instant>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
