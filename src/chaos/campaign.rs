@@ -330,12 +330,13 @@ impl Stage<'_> {
 
     fn end(&mut self, id: Option<Uuid>) -> Result<AgentReply, String> {
         self.sweep_at.get_or_insert_with(Instant::now);
-        let campaign = match id {
-            Some(id) => self.known(id)?,
-            None => {
-                let host = &self.campaigns.host;
-                self.current.as_mut().ok_or_else(|| format!("host {host} plays no campaign"))?
-            }
+        let campaign = if let Some(id) = id {
+            self.known(id)?
+        } else {
+            let host = &self.campaigns.host;
+            let played = self.current.as_mut().filter(|campaign| campaign.state != ChaosState::Ended);
+            played
+                .ok_or_else(|| format!("host {host} plays no campaign; what an earlier run left is undone"))?
         };
         let told = if id.is_none() { Some("somebody ended it".to_owned()) } else { None };
         campaign.end(told);

@@ -76,8 +76,8 @@ mod tests {
     use super::*;
     use crate::chaos::Fault;
 
-    fn wrong(order: ChaosOrder) -> String {
-        scenario_of(&order).unwrap_err()
+    fn wrong(order: &ChaosOrder) -> String {
+        scenario_of(order).unwrap_err()
     }
 
     #[test]
@@ -121,7 +121,7 @@ mod tests {
                 "scenario: it says faults",
             ),
         ] {
-            let error = wrong(order);
+            let error = wrong(&order);
             assert!(error.starts_with(says), "{error}");
         }
     }

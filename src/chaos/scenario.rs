@@ -122,10 +122,16 @@ impl Scenario {
         if faults.is_empty() {
             faults.push(FaultSpec::Exact(Fault::Stop));
         }
-        let (name, about) = ("attacks".to_owned(), String::new());
+        let name = "attacks".to_owned();
         let only = Phase { name: name.clone(), faults, targets, every, lasts, lease, expect: None };
-        let (max_concurrent, abort) = (USUAL_CONCURRENT, AbortWhen::default());
-        Self { name, about, seed: None, max_concurrent, abort, phases: vec![only] }
+        Self {
+            name,
+            about: String::new(),
+            seed: None,
+            max_concurrent: USUAL_CONCURRENT,
+            abort: AbortWhen::default(),
+            phases: vec![only],
+        }
     }
 
     /// Never attacks `own`, the container of who plays it.

@@ -294,7 +294,7 @@ fn metrics_interval(text: &str) -> Result<Option<NonZeroU32>, String> {
     }
 }
 
-/// Whether this host lets itself be attacked.
+/// Whether campaigns of faults may be ordered of this host.
 pub fn consent(r: &mut Resolver) -> Consent {
     if r.switch(&t::CHAOS) { Consent::Given } else { Consent::Refused }
 }
@@ -319,7 +319,13 @@ pub fn agent(r: &mut Resolver) -> AgentConfig {
             bytes @ LEAST_OUTBOX..=MOST_OUTBOX => Ok(bytes),
             _ => Err("out of range: give from 1MiB to 1024GiB".to_owned()),
         }),
-        chaos: consent(r),
+        chaos: match consent(r) {
+            Consent::Given if r.switch(&t::DRY_RUN) => {
+                r.wrong(&t::CHAOS, "a dry run changes no container: leave out this or --dry-run");
+                Consent::Refused
+            }
+            consent => consent,
+        },
     }
 }
 

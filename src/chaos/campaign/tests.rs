@@ -61,11 +61,11 @@ impl World {
         let engine = engine(&["a", "b", "c"]);
         let ground = Arc::new(FakeGround { engine: engine.clone(), sweeps: Mutex::new(sweeps) });
         let campaigns = Campaigns { host: "h1".parse().unwrap(), consent, ground };
-        let ((asks, asked), (noted, notes)) = (mpsc::channel(16), mpsc::channel(1024));
+        let ((asks, asked), (tell, notes)) = (mpsc::channel(16), mpsc::channel(1024));
         let shutdown = CancellationToken::new();
         let played = tokio::spawn({
             let shutdown = shutdown.clone();
-            async move { campaigns.play(asked, noted, shutdown).await }
+            async move { campaigns.play(asked, tell, shutdown).await }
         });
         Self { engine, asks, notes, shutdown, played }
     }

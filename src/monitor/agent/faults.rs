@@ -62,11 +62,11 @@ pub(super) fn spawn(
 ) -> mpsc::Sender<FaultAsk> {
     let (orders, asks) = mpsc::channel(ORDERS);
     let Some(player) = parts.faults.clone() else { return orders };
-    let (notes, mut noted) = mpsc::channel(NOTES);
+    let (notes, mut done) = mpsc::channel(NOTES);
     let shutdown = shutdown.clone();
     tracker.spawn(async move { player.play(asks, notes, shutdown).await });
     tracker.spawn(async move {
-        while let Some(note) = noted.recv().await {
+        while let Some(note) = done.recv().await {
             told.tell(note).await;
         }
     });
