@@ -194,10 +194,9 @@ struct Heard {
 impl Watch {
     fn new(within: Duration, hosts: Vec<ChaosHostView>) -> Self {
         let at = Instant::now();
-        let playing = hosts
-            .into_iter()
-            .filter(|host| host.state.is_some())
-            .map(|host| (host.hostname, Heard { next: 0, at }));
+        // One that did not answer may have begun.
+        let playing = hosts.into_iter().filter(|host| host.state.is_some() || host.silent);
+        let playing = playing.map(|host| (host.hostname, Heard { next: 0, at }));
         Self { within, playing: playing.collect(), summaries: BTreeMap::new(), lost: BTreeMap::new() }
     }
 

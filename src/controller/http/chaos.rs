@@ -25,10 +25,10 @@ use crate::model::{HostName, NamePattern, clean, parse_span};
 
 /// The most hosts of one campaign: what each is asked after must fit into one body.
 const MOST_HOSTS: usize = 500;
-/// Hosts that are asked at once.
-const AT_ONCE: usize = 64;
-/// How long a host may take to begin: its engine and kernel are asked.
-const BEGIN_WITHIN: Duration = Duration::from_secs(5);
+/// The most hosts whose plans are told at once: each may be half a megabyte.
+const MOST_PLANS: usize = 50;
+/// How long a host may take to begin: its engine and kernel are asked. Less than it may go on without a renewal.
+const BEGIN_WITHIN: Duration = Duration::from_secs(4);
 /// How long it may take to say how it goes on; a host that does not must not keep others from being renewed in time.
 const RENEW_WITHIN: Duration = Duration::from_secs(2);
 /// How long a campaign goes on without a renewal, unless it says.
@@ -151,6 +151,12 @@ pub(super) async fn begin(api: Arc<Api>, request: Request) -> Answer {
         body.renewed_within.as_deref().map(parse_span).transpose().map_err(|e| wrong(e.to_string()))?;
     let within_ms = u64::try_from(within.unwrap_or(USUAL_WITHIN).as_millis()).unwrap_or(u64::MAX);
     let hosts = live_hosts(&api, &body.host)?;
+    if body.plan && hosts.len() > MOST_PLANS {
+        return Err(Problem::bad_request(format!(
+            "host: {} are meant; name at most {MOST_PLANS} for a plan",
+            hosts.len()
+        )));
+    }
     let campaign = (!body.plan).then(Uuid::now_v7);
     let (order, by) = (body.order, request.caller);
     let command = match campaign {
@@ -260,7 +266,7 @@ async fn ask_all(
 ) -> Result<Vec<ChaosHost>, Problem> {
     api.need_bus()?;
     let answers = asked.map(|(host, command)| async move { ask(api, host, &command, within).await });
-    let mut hosts: Vec<ChaosHost> = stream::iter(answers).buffer_unordered(AT_ONCE).collect().await;
+    let mut hosts: Vec<ChaosHost> = stream::iter(answers).buffer_unordered(MOST_HOSTS).collect().await;
     hosts.sort_by(|a, b| a.hostname.cmp(&b.hostname));
     Ok(hosts)
 }
