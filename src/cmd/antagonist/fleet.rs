@@ -259,15 +259,76 @@ impl Watch {
             if let Some(why) = &summary.aborted {
                 wrong.push(format!("{host}: ended early: {why}"));
             } else if summary.missed > 0 {
-                wrong.push(format!("{host}: {} faults did not come out as expected", summary.missed));
+                wrong.push(format!("{host}: faults that did not come out as expected: {}", summary.missed));
             }
             if summary.lost > 0 {
                 wrong.push(format!(
-                    "{host}: {} faults are not undone yet; its agent goes on trying",
+                    "{host}: faults that are not undone yet, its agent goes on trying: {}",
                     summary.lost
                 ));
             }
         }
         if wrong.is_empty() { Ok(()) } else { Err(Failure::Failed(wrong.join("\n"))) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(name: &str, more: Value) -> ChaosHostView {
+        let mut host =
+            json!({ "hostname": name, "state": null, "detail": null, "summary": null, "plan": null });
+        host.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(host).unwrap()
+    }
+
+    fn watch(names: &[&str]) -> Watch {
+        let hosts = names.iter().map(|name| host(name, json!({ "state": "playing" }))).collect();
+        Watch::new(Duration::from_secs(15), hosts)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_counts_as_lost_once_it_must_have_ended_by_itself() {
+        let (mut watch, stop) = (watch(&["a", "b"]), CancellationToken::new());
+        let silent =
+            || vec![host("b", json!({ "silent": true, "detail": "host b did not answer within 2 s" }))];
+        tokio::time::advance(Duration::from_secs(14)).await;
+        watch.hear(vec![host("a", json!({ "state": "playing", "next": 3 }))], &stop);
+        watch.hear(silent(), &stop);
+        assert_eq!(watch.names(), "a, b");
+        assert_eq!(watch.question(), json!({ "hosts": { "a": 3, "b": 0 } }));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        watch.hear(silent(), &stop);
+        assert_eq!(watch.names(), "a");
+        tokio::time::advance(Duration::from_secs(14)).await;
+        watch.hear_nothing("the controller does not answer");
+        assert_eq!(watch.names(), "");
+        let why = watch.outcome().unwrap_err().to_string();
+        assert!(why.contains("a: the controller does not answer; it undoes everything by itself"), "{why}");
+        assert!(why.contains("b: host b did not answer within 2 s"), "{why}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_ends_with_what_each_host_says_of_its_end() {
+        let stop = CancellationToken::new();
+        let ended = |missed: u32, lost: u32| {
+            let summary = json!({ "faults": 3, "met": 0, "missed": missed, "aborted": null, "lost": lost });
+            json!({ "state": "ended", "summary": summary })
+        };
+        let mut good = watch(&["a"]);
+        good.hear(vec![host("a", ended(0, 0))], &stop);
+        assert!(good.playing.is_empty() && good.outcome().is_ok());
+        let mut bad = watch(&["a", "b", "c"]);
+        bad.hear(vec![host("a", ended(2, 0)), host("b", ended(0, 1))], &stop);
+        bad.hear(vec![host("c", json!({ "detail": "host c has no campaign" }))], &stop);
+        let why = bad.outcome().unwrap_err().to_string();
+        for says in [
+            "a: faults that did not come out as expected: 2",
+            "its agent goes on trying: 1",
+            "c: host c has no campaign",
+        ] {
+            assert!(why.contains(says), "{why}");
+        }
     }
 }
