@@ -276,7 +276,7 @@ impl Watch {
 mod tests {
     use super::*;
 
-    fn host(name: &str, more: Value) -> ChaosHostView {
+    fn host(name: &str, more: &Value) -> ChaosHostView {
         let mut host =
             json!({ "hostname": name, "state": null, "detail": null, "summary": null, "plan": null });
         host.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -284,7 +284,7 @@ mod tests {
     }
 
     fn watch(names: &[&str]) -> Watch {
-        let hosts = names.iter().map(|name| host(name, json!({ "state": "playing" }))).collect();
+        let hosts = names.iter().map(|name| host(name, &json!({ "state": "playing" }))).collect();
         Watch::new(Duration::from_secs(15), hosts)
     }
 
@@ -292,9 +292,9 @@ mod tests {
     async fn a_host_counts_as_lost_once_it_must_have_ended_by_itself() {
         let (mut watch, stop) = (watch(&["a", "b"]), CancellationToken::new());
         let silent =
-            || vec![host("b", json!({ "silent": true, "detail": "host b did not answer within 2 s" }))];
+            || vec![host("b", &json!({ "silent": true, "detail": "host b did not answer within 2 s" }))];
         tokio::time::advance(Duration::from_secs(14)).await;
-        watch.hear(vec![host("a", json!({ "state": "playing", "next": 3 }))], &stop);
+        watch.hear(vec![host("a", &json!({ "state": "playing", "next": 3 }))], &stop);
         watch.hear(silent(), &stop);
         assert_eq!(watch.names(), "a, b");
         assert_eq!(watch.question(), json!({ "hosts": { "a": 3, "b": 0 } }));
@@ -317,11 +317,11 @@ mod tests {
             json!({ "state": "ended", "summary": summary })
         };
         let mut good = watch(&["a"]);
-        good.hear(vec![host("a", ended(0, 0))], &stop);
+        good.hear(vec![host("a", &ended(0, 0))], &stop);
         assert!(good.playing.is_empty() && good.outcome().is_ok());
         let mut bad = watch(&["a", "b", "c"]);
-        bad.hear(vec![host("a", ended(2, 0)), host("b", ended(0, 1))], &stop);
-        bad.hear(vec![host("c", json!({ "detail": "host c has no campaign" }))], &stop);
+        bad.hear(vec![host("a", &ended(2, 0)), host("b", &ended(0, 1))], &stop);
+        bad.hear(vec![host("c", &json!({ "detail": "host c has no campaign" }))], &stop);
         let why = bad.outcome().unwrap_err().to_string();
         for says in [
             "a: faults that did not come out as expected: 2",

@@ -150,6 +150,15 @@ fn nothing_outlives_whoever_began_a_campaign_nor_the_agent_that_plays_it() {
     assert!(after < WITHIN + MARGIN, "undone after {after:?}");
     wait_for("nothing is left", DEADLINE, || (ledger(&fleet) == 0).then_some(()));
 
+    // The agent ends in order.
+    let child = pause(&fleet, "web");
+    fleet.agent.end();
+    wait_for("it is undone", DEADLINE, || (status(&fleet, "web") == "running").then_some(()));
+    fleet.agent.start();
+    let output = child.wait_with_output().expect("our own child");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert_eq!(ledger(&fleet), 0);
+
     // The agent and the holder of its fault are killed at once: the next start undoes it.
     let child = pause(&fleet, "web");
     let [holder] = &holders(&fleet)[..] else { panic!("one process holds the fault") };
@@ -170,7 +179,7 @@ fn nothing_outlives_whoever_began_a_campaign_nor_the_agent_that_plays_it() {
             ids.sort();
             ids
         };
-        (ids("fault_injected").len() == 3 && ids("fault_injected") == ids("fault_ended")).then_some(())
+        (ids("fault_injected").len() == 4 && ids("fault_injected") == ids("fault_ended")).then_some(())
     });
 }
 
