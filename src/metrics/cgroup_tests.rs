@@ -51,7 +51,7 @@ fn v2(path: &str, limit: &'static str) -> Vec<(String, &'static str)> {
 
 fn open(files: &[(String, &str)], pid: Option<u32>) -> io::Result<(TempDir, CgroupFiles)> {
     let root = host(files);
-    let mut files = CgroupTree::find(root.path()).expect("a cgroup tree").open(&id(), pid)?;
+    let files = CgroupTree::find(root.path()).expect("a cgroup tree").open(&id(), pid)?;
     Ok((root, files))
 }
 

@@ -85,19 +85,22 @@ mod tests {
         let path = CString::new(folder.path().as_os_str().as_bytes()).unwrap();
         // In a thread with mounts of its own.
         let told = std::thread::spawn(move || {
-            let (root, kind) = (c"/".as_ptr(), c"tmpfs".as_ptr());
-            // SAFETY: the strings end with a zero and live until after the calls; the rest may be null.
             let done = |result| assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+            // SAFETY: no pointer.
             done(unsafe { libc::unshare(libc::CLONE_FS | libc::CLONE_NEWNS) });
-            let own = libc::MS_REC | libc::MS_PRIVATE;
-            done(unsafe { libc::mount(std::ptr::null(), root, std::ptr::null(), own, std::ptr::null()) });
-            let table = Path::new("/proc/thread-self/mountinfo");
-            let opened = || File::open(table).unwrap();
+            let null = std::ptr::null;
+            // SAFETY: the text ends with a zero and lives until after the call; the rest may be null.
+            done(unsafe {
+                libc::mount(null(), c"/".as_ptr(), null(), libc::MS_REC | libc::MS_PRIVATE, null().cast())
+            });
+            let opened = || File::open(Path::new("/proc/thread-self/mountinfo")).unwrap();
             let mut told = vec![unchanged(&opened())];
-            let file = opened();
-            done(unsafe { libc::mount(kind, path.as_ptr(), kind, 0, std::ptr::null()) });
+            let (file, kind) = (opened(), c"tmpfs".as_ptr());
+            // SAFETY: as before.
+            done(unsafe { libc::mount(kind, path.as_ptr(), kind, 0, null().cast()) });
             told.push(unchanged(&file));
             let file = opened();
+            // SAFETY: as before.
             done(unsafe { libc::umount(path.as_ptr()) });
             told.push(unchanged(&file));
             told
