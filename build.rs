@@ -1,10 +1,12 @@
-//! Compiles the programs of `bpf/` with clang, for the `ebpf` feature, packs what the binary holds of files, and says how it
-//! is linked. Where there is no clang the build goes on without those programs, says so once, and the binary says it too.
+//! Compiles the programs of `bpf/` with clang, for the `ebpf` feature, packs what the binary holds of files, the web UI's
+//! among them, and says how it is linked. Where there is no clang, or no built UI, the build goes on without, says so once,
+//! and the binary says it too.
 
 use std::env;
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use flate2::Compression;
@@ -17,13 +19,17 @@ const WHY_NOT: &str = "DOCKHEALTH_NO_EBPF";
 /// What the interface says of itself.
 const OPENAPI: &str = "src/controller/http/openapi.json";
 
+/// Where `npm run build` puts the web UI.
+const UI: &str = "ui/dist";
+
 /// The first glibc whose static programs read packed relocations when they start.
 const READS_PACKED: (u32, u32) = (2, 36);
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     link();
-    pack(OPENAPI);
+    pack(Path::new(OPENAPI), Path::new("openapi.json.gz"));
+    embed_ui();
     println!("cargo::rerun-if-changed=bpf");
     println!("cargo::rerun-if-env-changed=CLANG");
     println!("cargo::rustc-check-cfg=cfg({BUILT})");
@@ -40,17 +46,57 @@ fn main() {
     }
 }
 
-/// Writes the file, packed, to where it is built from: `NAME.gz` in `OUT_DIR`.
-fn pack(path: &str) {
-    println!("cargo::rerun-if-changed={path}");
-    let name = PathBuf::from(path).file_name().expect("a file").to_owned();
-    let text = std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+/// Writes the file, packed, to `name` in `OUT_DIR`.
+fn pack(path: &Path, name: &Path) {
+    println!("cargo::rerun-if-changed={}", path.display());
+    let text = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut packed = GzEncoder::new(Vec::new(), Compression::best());
     packed.write_all(&text).expect("memory takes all");
-    let mut target = out_dir().join(name);
-    target.as_mut_os_string().push(".gz");
-    std::fs::write(&target, packed.finish().expect("memory takes all"))
+    let target = out_dir().join(name);
+    std::fs::create_dir_all(target.parent().expect("it lies in OUT_DIR"))
+        .and_then(|()| std::fs::write(&target, packed.finish().expect("memory takes all")))
         .unwrap_or_else(|error| panic!("{}: {error}", target.display()));
+}
+
+/// Packs every file of the web UI and lists them in `ui.rs`; none where it was not built.
+fn embed_ui() {
+    // Cargo builds anew each time for a path that is not there.
+    let _ = std::fs::create_dir_all(UI);
+    println!("cargo::rerun-if-changed={UI}");
+    let mut files = Vec::new();
+    if Path::new(UI).join("index.html").exists() {
+        files_below(Path::new(UI), &mut files);
+    } else {
+        println!(
+            "cargo::warning=this build has no web UI: scripts/build makes one, or `npm ci && npm run build` in ui/"
+        );
+    }
+    files.sort();
+    let mut list = String::from("/// Every file of the UI.\nstatic FILES: &[File] = &[\n");
+    for file in &files {
+        let name =
+            file.strip_prefix(UI).ok().and_then(Path::to_str).expect("the UI's files have plain names");
+        let packed = format!("ui/{name}.gz");
+        pack(file, Path::new(&packed));
+        let content = format!("include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{packed}\"))");
+        writeln!(list, "    File {{ path: {name:?}, packed: {content} }},").expect("a String takes all");
+    }
+    list.push_str("];\n");
+    let target = out_dir().join("ui.rs");
+    std::fs::write(&target, list).unwrap_or_else(|error| panic!("{}: {error}", target.display()));
+}
+
+fn files_below(folder: &Path, files: &mut Vec<PathBuf>) {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    for entry in entries {
+        let path = entry.unwrap_or_else(|error| panic!("{}: {error}", folder.display())).path();
+        let compressed = path.extension().is_some_and(|extension| extension == "gz" || extension == "br");
+        if path.is_dir() {
+            files_below(&path, files);
+        } else if !compressed {
+            files.push(path);
+        }
+    }
 }
 
 fn out_dir() -> PathBuf {

@@ -114,6 +114,31 @@ pid_runs() {
   [ -s "$1" ] && [ "$(cat "/proc/$(cat "$1")/comm" 2>/dev/null)" = "$2" ]
 }
 
+# Whether Node.js is there, with its npm, and new enough for what builds the web UI.
+have_node() {
+  have npm && have node && [ "$(node --version | sed 's/^v\([0-9]*\).*/\1/')" -ge 18 ]
+}
+
+# Builds the web UI into ui/dist, which cargo then embeds, when that is older than what it is made from.
+build_ui() {
+  local ui=$ROOT/ui stamp=$ROOT/ui/node_modules/.package-lock.json
+  if ! have_node; then
+    warn "there is no Node.js 18 with npm: what is built has no web UI, or an old one"
+    return
+  fi
+  if [ ! -e "$stamp" ] || [ "$ui/package-lock.json" -nt "$stamp" ]; then
+    say "npm fetches what the web UI is built with"
+    (cd "$ui" && npm ci --no-audit --no-fund --loglevel=error) || fail "npm ci failed in ui/"
+  fi
+  local newer
+  newer=$(find "$ui" "$ROOT/src/controller/http/openapi.json" \( -name node_modules -o -name dist -o -name tests \) -prune \
+    -o -type f -newer "$ui/dist/index.html" -print -quit 2>/dev/null || true)
+  if [ ! -e "$ui/dist/index.html" ] || [ -n "$newer" ]; then
+    say "building the web UI"
+    (cd "$ui" && npm run --silent build) || fail "npm run build failed in ui/"
+  fi
+}
+
 # The machine, for figures that mean nothing without it.
 machine() {
   local memory

@@ -125,7 +125,7 @@ def process(log, *command):
 
 
 def caller(port, data):
-    """call(method, path) of the controller that listens at `port` and keeps its token in `data`."""
+    """call(method, path) of the controller that listens at `port` and keeps its token in `data`; `call.base` is its URL."""
     def call(method, path):
         with open(f"{data}/token") as file:
             headers = {"Authorization": f"Bearer {file.read().strip()}"}
@@ -134,6 +134,7 @@ def caller(port, data):
             body = answer.read()
         return json.loads(body) if body else None
 
+    call.base = f"http://127.0.0.1:{port}"
     return call
 
 

@@ -1,5 +1,6 @@
 //! `dockhealth controller`: the REST server of a fleet.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use clap::ArgMatches;
@@ -12,7 +13,7 @@ use super::config::{self, ControllerConfig, LogConfig, NatsConfig, RuntimeConfig
 use super::runtime::serve;
 use super::settings::{BadSettings, Resolver, table as t, with_settings};
 use crate::bus::{Bus, NatsBus, Role};
-use crate::controller::{self, Agents, Controller, FirstThreshold, InsecureHttp, Outboxes, TlsFiles};
+use crate::controller::{self, Agents, Controller, FirstThreshold, InsecureHttp, Outboxes, TlsFiles, has_ui};
 use crate::model::HostName;
 use crate::store::{ControllerDb, EmbeddedStore, MetricStore, RemoteStore};
 
@@ -106,10 +107,17 @@ pub(super) async fn start(
         fleet_budget: config.fleet_budget,
         data_dir: config.data_dir,
     };
+    let token = config.data_dir.join("token");
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let running = Controller::start(config, bus, db, metrics, listener, shutdown.clone()).await;
     let running = running.map_err(|error| Failure::Failed(error.to_string()))?;
     tracing::info!("listening on {scheme}://{}", running.address());
+    if has_ui() {
+        let (here, token) = (on_this_machine(running.address()), token.display());
+        tracing::info!("the web UI is at {scheme}://{here}/ and takes the token in {token}");
+    } else {
+        tracing::info!("this build has no web UI; scripts/build makes one that has");
+    }
     let reload = async {
         while hangup.recv().await.is_some() {
             // What is wrong with new files was logged; the old ones stay in use.
@@ -130,6 +138,16 @@ fn metrics(config: &ControllerConfig, db: &ControllerDb) -> Result<Arc<dyn Metri
             EmbeddedStore::open(db, config.retention).map_err(|error| Failure::Failed(error.to_string()))?,
         ),
     })
+}
+
+/// An address that leads from this machine to what listens on `address`.
+fn on_this_machine(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        ip if !ip.is_unspecified() => {}
+        IpAddr::V4(_) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(_) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+    }
+    address
 }
 
 /// This machine's own name.

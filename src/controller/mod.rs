@@ -44,7 +44,7 @@ pub use fleet::Presence;
 pub use http::{
     Accepted, Agent, Container, ContainerDetails, DeliveryView, DesiredNotice, FreezeEntry, Host,
     HostContainers, MaintenanceRequest, Monitoring, NewToken, Notification, NotificationList, Problem,
-    Readiness, Receiver, TlsError, TlsFiles, TlsReload, Token, TokenRequest, mint_token,
+    Readiness, Receiver, TlsError, TlsFiles, TlsReload, Token, TokenRequest, has_ui, mint_token,
 };
 pub(crate) use http::{Arrival, Gate, Query, check_door, serve};
 pub use notifier::NotifySettings;
@@ -182,6 +182,7 @@ impl Controller {
             bus,
             db: db.clone(),
             fleet,
+            agents: config.agents,
             desired,
             history,
             metrics,
@@ -193,6 +194,7 @@ impl Controller {
             clock,
             allowed_hosts: config.allowed_hosts,
             streams: http::Api::stream_permits(),
+            logins: http::Logins::default(),
             revoked: watch::Sender::new(()),
             shutdown: shutdown.clone(),
         });

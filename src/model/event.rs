@@ -1,6 +1,7 @@
 //! What happened: one record for log, bus, store, API and UI.
 
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 
 use super::{ContainerName, HostName, Timestamp};
 
@@ -29,7 +30,7 @@ pub enum Actor {
 macro_rules! event_kinds {
     ($($(#[$doc:meta])* $variant:ident = $word:literal,)*) => {
         /// What kind of thing happened.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum EventKind {
             $($(#[$doc])* #[serde(rename = $word)] $variant,)*
             /// A kind this version does not know.
@@ -134,6 +135,17 @@ event_kinds! {
     /// That is over.
     FaultEnded = "fault_ended",
 }
+
+// By hand, since utoipa does not see words that a macro gives.
+impl utoipa::PartialSchema for EventKind {
+    fn schema() -> RefOr<Schema> {
+        let words = Self::ALL.iter().chain([&Self::Other]).map(|kind| kind.as_str());
+        let what = "What kind of thing happened; other: one that this version does not know.";
+        ObjectBuilder::new().schema_type(Type::String).description(Some(what)).enum_values(Some(words)).into()
+    }
+}
+
+impl utoipa::ToSchema for EventKind {}
 
 impl std::fmt::Display for EventKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

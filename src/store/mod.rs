@@ -28,7 +28,7 @@ pub use agent::{
 };
 pub use controller::{
     Attempt, ControllerDb, Delivery, DeliveryState, Due, EventOrder, EventQuery, HostRow, IncidentQuery,
-    Ingested, MAX_HOSTS, MAX_LIMIT, MAX_TOKENS, NoticeRow, Retention, TargetRow, TokenRow, Told,
+    Ingested, LoginRow, MAX_HOSTS, MAX_LIMIT, MAX_TOKENS, NoticeRow, Retention, TargetRow, TokenRow, Told,
 };
 pub use error::StoreError;
 pub use series::{

@@ -12,5 +12,7 @@ mod measured;
 mod notify;
 mod prometheus;
 mod proxy;
+mod session;
+mod ui;
 mod views;
 pub(crate) mod world;

@@ -8,8 +8,9 @@ use http::{HeaderMap, StatusCode, header};
 use sha2::{Digest, Sha256};
 
 use super::problem::Problem;
+use super::session;
 use crate::controller::StartError;
-use crate::model::{Scope, clean};
+use crate::model::{Scope, Timestamp, TokenId, clean};
 use crate::store::{ControllerDb, StoreError, TokenRow};
 
 /// What every token begins with, so that one is recognised where it was leaked.
@@ -36,8 +37,36 @@ pub(crate) enum Shown {
     Nothing,
     /// Something that is no token of ours.
     Unknown,
-    /// A token.
-    Token(TokenRow),
+    /// The cookie of a session that is over.
+    Ended,
+    /// A token, and how.
+    Token(TokenRow, Pass),
+}
+
+/// What lets a caller in; it may end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Pass {
+    /// A token in the Authorization header.
+    Bearer(TokenId),
+    /// The cookie of a session.
+    Login {
+        /// The SHA-256 of its secret.
+        sha256: [u8; 32],
+        /// What changes must repeat in `X-CSRF-Token`.
+        csrf: String,
+        /// When it ends by itself.
+        expires: Timestamp,
+    },
+}
+
+impl Pass {
+    /// Whether it still lets in at `now`.
+    pub(crate) async fn holds(&self, db: &ControllerDb, now: Timestamp) -> Result<bool, StoreError> {
+        match self {
+            Self::Bearer(token) => db.has_token(*token).await,
+            Self::Login { sha256, .. } => Ok(db.login(*sha256, now).await?.is_some()),
+        }
+    }
 }
 
 /// Where a request came from.
@@ -57,12 +86,16 @@ pub(crate) fn admit(access: Access, shown: &Shown, origin: Origin) -> Result<(),
         Access::Token(scope) => scope,
     };
     match shown {
-        Shown::Token(token) if token.scope.allows(needed) => Ok(()),
-        Shown::Token(token) => Err(Problem::new(
+        Shown::Token(token, _) if token.scope.allows(needed) => Ok(()),
+        Shown::Token(token, _) => Err(Problem::new(
             StatusCode::FORBIDDEN,
             format!("the token {:?} may only {}; this needs one that may {needed}", token.name, token.scope),
         )),
-        Shown::Nothing if access == Access::Read && origin == Origin::Local => Ok(()),
+        Shown::Nothing | Shown::Ended if access == Access::Read && origin == Origin::Local => Ok(()),
+        Shown::Ended => Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "this session is over: log in again, with a token that was not revoked",
+        )),
         Shown::Nothing => Err(Problem::new(
             StatusCode::UNAUTHORIZED,
             format!(
@@ -78,13 +111,21 @@ pub(crate) fn admit(access: Access, shown: &Shown, origin: Origin) -> Result<(),
     }
 }
 
-/// What the request's header shows.
-pub(crate) async fn shown(headers: &HeaderMap, db: &ControllerDb) -> Result<Shown, StoreError> {
+/// What the request's headers show: where there is an Authorization header, no cookie counts.
+pub(crate) async fn shown(
+    headers: &HeaderMap,
+    db: &ControllerDb,
+    now: Timestamp,
+) -> Result<Shown, StoreError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let Some(value) = values.next() else { return Ok(Shown::Nothing) };
+    let Some(value) = values.next() else { return session::shown(headers, db, now).await };
     let secret = value.to_str().ok().and_then(bearer).filter(|_| values.next().is_none());
     let Some(secret) = secret else { return Ok(Shown::Unknown) };
-    Ok(db.token_by_hash(hash(secret)).await?.map_or(Shown::Unknown, Shown::Token))
+    let found = db.token_by_hash(hash(secret)).await?;
+    Ok(found.map_or(Shown::Unknown, |token| {
+        let pass = Pass::Bearer(token.id);
+        Shown::Token(token, pass)
+    }))
 }
 
 fn bearer(value: &str) -> Option<&str> {
@@ -93,18 +134,22 @@ fn bearer(value: &str) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && secret.starts_with(PREFIX)).then_some(secret)
 }
 
-fn hash(secret: &str) -> [u8; 32] {
+pub(super) fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
 
-fn new_secret() -> String {
+/// In hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    let bits: [u8; 32] = rand::random();
-    let mut secret = String::from(PREFIX);
-    for byte in bits {
-        write!(secret, "{byte:02x}").expect("a String takes all");
+    let mut digits = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        write!(digits, "{byte:02x}").expect("a String takes all");
     }
-    secret
+    digits
+}
+
+fn new_secret() -> String {
+    format!("{PREFIX}{}", hex(&rand::random::<[u8; 32]>()))
 }
 
 /// Makes a token and stores its hash; gives its row and its secret, which is kept nowhere. The name is cleaned.
@@ -159,13 +204,12 @@ fn write_private(file: &Path, secret: &str) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Timestamp, TokenId};
 
     #[test]
     fn who_gets_in() {
         let token = |scope| {
             let (id, created) = (TokenId(1), Timestamp::from_millis(0));
-            Shown::Token(TokenRow { id, name: "t".into(), scope, created })
+            Shown::Token(TokenRow { id, name: "t".into(), scope, created }, Pass::Bearer(id))
         };
         let (read, write) = (Access::Read, Access::Token(Scope::Write));
         let (local, remote) = (Origin::Local, Origin::Remote);
@@ -175,6 +219,9 @@ mod tests {
             (read, Shown::Nothing, local, 200),
             (read, Shown::Nothing, remote, 401),
             (read, Shown::Unknown, local, 401),
+            (read, Shown::Ended, local, 200),
+            (read, Shown::Ended, remote, 401),
+            (write, Shown::Ended, local, 401),
             (read, token(Scope::Read), remote, 200),
             (read, token(Scope::Write), remote, 200),
             (write, Shown::Nothing, local, 401),

@@ -67,7 +67,7 @@ fn is_ours(host: &Authority, link: Link, allowed: &[String]) -> bool {
 
 /// What the caller spoke: a proxy that ends TLS before this server says so in `X-Forwarded-Proto`. No page of
 /// another site can set that header here, since a browser asks us before it sends it, and we never agree.
-fn outer_scheme(headers: &HeaderMap, link: Link) -> Scheme {
+pub(crate) fn outer_scheme(headers: &HeaderMap, link: Link) -> Scheme {
     match headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
         Some(b"https") => Scheme::Https,
         _ => link.scheme,
@@ -89,6 +89,16 @@ fn is_same_origin(origin: &str, host: &Authority, scheme: Scheme) -> bool {
 pub(crate) fn is_local(headers: &HeaderMap, link: Link) -> bool {
     let forwarded = headers.contains_key(header::FORWARDED) || headers.contains_key("x-forwarded-for");
     link.peer.ip().to_canonical().is_loopback() && !forwarded
+}
+
+/// The address that a request came from: what a proxy on this machine says, the peer's own otherwise. It tells callers
+/// apart and lets nobody in.
+pub(crate) fn place(headers: &HeaderMap, link: Link) -> IpAddr {
+    let peer = link.peer.ip().to_canonical();
+    // A proxy adds the address that it saw at the end; what stands before it, anybody may have written.
+    let told = headers.get_all("x-forwarded-for").iter().next_back().and_then(|value| value.to_str().ok());
+    let last = told.and_then(|value| value.rsplit(',').next()?.trim().parse::<IpAddr>().ok());
+    if peer.is_loopback() { last.map_or(peer, |last| last.to_canonical()) } else { peer }
 }
 
 #[cfg(test)]
@@ -199,5 +209,21 @@ mod tests {
         assert!(!local("127.0.0.1:1", Some("x-forwarded-for")));
         assert!(!local("127.0.0.1:1", Some("forwarded")));
         assert!(!local("192.0.2.1:1", None));
+    }
+
+    #[test]
+    fn only_a_proxy_here_says_where_a_request_came_from() {
+        let place = |peer: &str, forwarded: &[&'static str]| {
+            let peer = peer.parse().unwrap();
+            let headers = forwarded.iter().map(|value| {
+                ("x-forwarded-for".parse::<header::HeaderName>().unwrap(), HeaderValue::from_static(value))
+            });
+            place(&headers.collect(), Link { peer, local: peer, scheme: Scheme::Http }).to_string()
+        };
+        assert_eq!(place("[::ffff:192.0.2.1]:1", &["203.0.113.7"]), "192.0.2.1");
+        assert_eq!(place("127.0.0.1:1", &[]), "127.0.0.1");
+        assert_eq!(place("127.0.0.1:1", &["198.51.100.1, 203.0.113.7"]), "203.0.113.7");
+        assert_eq!(place("127.0.0.1:1", &["198.51.100.1", "203.0.113.7"]), "203.0.113.7");
+        assert_eq!(place("127.0.0.1:1", &["unknown"]), "127.0.0.1");
     }
 }

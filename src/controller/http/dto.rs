@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::bus::{Capability, ContainerReport, DesiredChange, EngineReport, WhyReport};
 use crate::controller::fleet::{HostSnapshot, Presence};
 use crate::model::{
-    CheckRecord, ContainerId, ContainerName, DesiredEntry, EfficacyReport, Event, Freeze, FreezeScope,
-    Health, HostIdentity, HostName, LossPercent, NoticeId, NoticeKind, RunState, Scope, Threshold, Timestamp,
-    TokenId, clean,
+    CheckRecord, ContainerId, ContainerName, DesiredEntry, DesiredState, EfficacyReport, Event, Freeze,
+    FreezeScope, Health, HostIdentity, HostName, LossPercent, NoticeId, NoticeKind, RunState, Scope,
+    Threshold, Timestamp, TokenId, clean,
 };
 use crate::store::TokenRow;
 
@@ -335,6 +335,12 @@ impl FreezeEntry {
             FreezeScope::Host(host) => Some(host.clone()),
         };
         Self { hostname, since: freeze.since, until: freeze.until, by: safe(&freeze.by) }
+    }
+
+    /// Those of `state` that hold at `now`.
+    pub(crate) fn holding(state: &DesiredState, now: Timestamp) -> Vec<Self> {
+        let holding = state.freezes.iter().filter(|(_, freeze)| freeze.holds_at(now));
+        holding.map(|(scope, freeze)| Self::new(scope, freeze)).collect()
     }
 }
 

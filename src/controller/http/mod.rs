@@ -1,5 +1,6 @@
 //! The REST interface: one table of routes, and what each does.
 
+mod attempts;
 mod auth;
 mod backtest;
 mod chaos;
@@ -11,6 +12,8 @@ mod exposition;
 mod hosts;
 mod notifications;
 mod openapi;
+mod overview;
+mod pack;
 mod placement;
 mod problem;
 mod processes;
@@ -20,12 +23,15 @@ mod request;
 mod routes;
 mod series;
 mod server;
+mod session;
 mod settings;
 mod stream;
 mod system;
 mod tls;
 mod tokens;
 mod top;
+mod ui;
+mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +42,6 @@ use tokio::sync::{Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use warp::reply::Response;
 
-use super::Update;
 use super::clock::Clock;
 use super::counters::Counters;
 use super::desired::{ChangeError, Desired};
@@ -45,6 +50,7 @@ use super::history::History;
 use super::notifier::Notifications;
 use super::ticks::Ticks;
 use super::writes::Writes;
+use super::{Agents, Update};
 use crate::bus::{AgentCommand, AgentReply, Bus, BusError, BusStatus, CommandError, Subject, decode, encode};
 use crate::model::HostName;
 use crate::store::{ControllerDb, MetricStore, StoreError};
@@ -61,7 +67,9 @@ pub use problem::Problem;
 pub(crate) use request::{Arrival, Query};
 pub(crate) use routes::filter as api_filter;
 pub(crate) use server::{Gate, serve};
+pub(crate) use session::Logins;
 pub use tls::{TlsError, TlsFiles, TlsReload};
+pub use ui::has_ui;
 
 /// How long an agent may take to answer a command.
 const COMMAND_WITHIN: Duration = Duration::from_secs(5);
@@ -77,6 +85,7 @@ pub(crate) struct Api {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) db: ControllerDb,
     pub(crate) fleet: Fleet,
+    pub(crate) agents: Agents,
     pub(crate) desired: Desired,
     pub(crate) history: History,
     pub(crate) metrics: Arc<dyn MetricStore>,
@@ -89,7 +98,9 @@ pub(crate) struct Api {
     pub(crate) clock: Clock,
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) streams: Arc<Semaphore>,
-    /// Told when a token was revoked.
+    /// Wrong tokens tried at logging in.
+    pub(crate) logins: Logins,
+    /// Told when a token was revoked, or a session ended.
     pub(crate) revoked: watch::Sender<()>,
     pub(crate) shutdown: CancellationToken,
 }

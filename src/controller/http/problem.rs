@@ -10,6 +10,9 @@ use crate::model::IdError;
 /// The most text of a client's own that a problem repeats, characters.
 const QUOTED: usize = 80;
 
+/// After how many seconds to try again what is not available.
+const AGAIN: u64 = 2;
+
 /// RFC 9457 problem details; `detail` says what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Problem {
@@ -25,6 +28,9 @@ pub struct Problem {
     /// The methods there are, for 405.
     #[serde(skip)]
     pub(crate) allow: Option<String>,
+    /// Seconds after which a next try makes sense, where that is known.
+    #[serde(skip)]
+    pub(crate) retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -35,6 +41,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             allow: None,
+            retry_after: None,
         }
     }
 
@@ -70,10 +77,13 @@ impl Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         match self.status {
             401 => drop(headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-            503 => drop(headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"))),
             // What is left of the body cannot be told from a next request.
             408 | 413 => drop(headers.insert(header::CONNECTION, HeaderValue::from_static("close"))),
             _ => {}
+        }
+        let retry_after = self.retry_after.or((self.status == 503).then_some(AGAIN));
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         if let Some(allow) = self.allow.and_then(|allow| HeaderValue::from_str(&allow).ok()) {
             headers.insert(header::ALLOW, allow);

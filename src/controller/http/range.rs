@@ -172,6 +172,14 @@ pub(super) fn names(query: &Query, scope: MetricScope) -> Result<Vec<SeriesName>
     Ok(query.read("names", read)?.unwrap_or_default())
 }
 
+/// The series that the query's `parameter` asks for, of hosts or containers; empty: all there are.
+pub(super) fn any_names(query: &Query, parameter: &str) -> Result<Vec<SeriesName>, Problem> {
+    let either =
+        |name: &str| series(name, MetricScope::Host).or_else(|_| series(name, MetricScope::Container));
+    let read = |text: &str| text.split(',').map(|name| either(name.trim())).collect();
+    Ok(query.read(parameter, read)?.unwrap_or_default())
+}
+
 fn series(name: &str, scope: MetricScope) -> Result<SeriesName, String> {
     let has = |of: MetricScope| of == scope || of == MetricScope::Both;
     let series = name.parse::<SeriesName>().ok();

@@ -1,6 +1,6 @@
 //! A request, read whole and checked: path, query and body.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use futures_util::{Stream, StreamExt};
 use http::{HeaderMap, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 
+use super::auth::{Origin, Shown};
 use super::problem::{Problem, quoted};
-use crate::model::{ContainerKey, HostName, TokenId};
+use crate::model::{ContainerKey, HostName};
 
 /// The longest body that is read, bytes.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
@@ -55,8 +56,14 @@ pub(crate) struct Request {
     pub(crate) body: Bytes,
     /// Who asks: the name of the token, or the address.
     pub(crate) caller: String,
-    /// The token it showed; `None`: it needed none.
-    pub(crate) token: Option<TokenId>,
+    /// What the caller showed.
+    pub(crate) shown: Shown,
+    /// Whether it was made on this machine.
+    pub(crate) origin: Origin,
+    /// The address it came from; before a proxy on this machine, where there is one.
+    pub(crate) place: IpAddr,
+    /// What the caller spoke; to a proxy, where there is one.
+    pub(crate) scheme: Scheme,
 }
 
 impl Request {

@@ -13,8 +13,8 @@ use super::auth::{Access, Origin, Shown, admit, shown};
 use super::problem::{Problem, quoted};
 use super::request::{Arrival, Query, Request, percent_decode, read_body};
 use super::{
-    Answer, Api, backtest, chaos, containers, door, events, hosts, notifications, placement, processes,
-    report, series, settings, stream, system, tokens, top,
+    Answer, Api, backtest, chaos, containers, door, events, hosts, notifications, overview, pack, placement,
+    processes, report, series, session, settings, stream, system, tokens, top, ui,
 };
 use crate::controller::counters::Counter;
 use crate::model::{Scope, clean};
@@ -27,10 +27,12 @@ pub(super) struct Route {
     /// `{name}` stands for one segment.
     pub(super) path: &'static str,
     access: Access,
+    /// The parameters it takes; [`ANY`]: whatever, and they are the page's own.
     query: &'static [&'static str],
     handler: Handler,
 }
 
+const ANY: &[&str] = &["*"];
 const OPEN: Access = Access::Open;
 const READ: Access = Access::Read;
 const WRITE: Access = Access::Token(Scope::Write);
@@ -49,13 +51,25 @@ macro_rules! routes {
 }
 
 routes! {
-    GET "/" OPEN [] => system::root;
+    GET "/" OPEN ["*"] => ui::page;
+    GET "/hosts/{hostname}" OPEN ["*"] => ui::page;
+    GET "/containers/{hostname}/{containerName}" OPEN ["*"] => ui::page;
+    GET "/events" OPEN ["*"] => ui::page;
+    GET "/incidents" OPEN ["*"] => ui::page;
+    GET "/drills" OPEN ["*"] => ui::page;
+    GET "/drills/{id}" OPEN ["*"] => ui::page;
+    GET "/settings" OPEN ["*"] => ui::page;
+    GET "/login" OPEN ["*"] => ui::page;
+    GET "/assets/{file}" OPEN [] => ui::asset;
+    GET "/favicon.svg" OPEN [] => ui::icon;
+
     GET "/docs" OPEN [] => system::docs_home;
     GET "/docs/{file}" OPEN [] => system::docs;
     GET "/healthz" OPEN [] => system::healthz;
     GET "/readyz" OPEN [] => system::readyz;
     GET "/metrics" READ [] => system::metrics;
     GET "/api/v1/openapi.json" OPEN [] => system::openapi;
+    GET "/api/v1/overview" READ [] => overview::overview;
 
     GET "/api/v1/containers" READ ["host", "monitored", "status", "health", "stale"] => containers::list;
     GET "/api/v1/containers/{hostname}/{containerName}" READ [] => containers::show;
@@ -94,7 +108,11 @@ routes! {
     GET "/api/v1/incidents" READ ["open", "host", "limit"] => events::incidents;
     GET "/api/v1/notifications" READ ["limit"] => notifications::list;
     POST "/api/v1/notifications/test" WRITE [] => notifications::test;
-    GET "/api/v1/stream" READ ["topics"] => stream::stream;
+    GET "/api/v1/stream" READ ["topics", "metrics_of", "metrics_host", "metrics_container", "metrics_names"] => stream::stream;
+
+    GET "/api/v1/session" OPEN [] => session::show;
+    POST "/api/v1/session" OPEN [] => session::login;
+    DELETE "/api/v1/session" OPEN [] => session::logout;
 
     GET "/api/v1/tokens" WRITE [] => tokens::list;
     POST "/api/v1/tokens" WRITE [] => tokens::create;
@@ -129,7 +147,13 @@ where
 {
     api.counters.count(Counter::Requests);
     let (method, path) = (raw.method.clone(), raw.arrival.uri.path().to_owned());
-    let mut response = handle(api.clone(), raw, body).await.unwrap_or_else(|problem| {
+    let asked = raw.headers.clone();
+    let answer = match handle(api.clone(), raw, body).await {
+        Ok(response) => pack::packed(response, &asked).await,
+        Err(problem) if problem.status == StatusCode::NOT_FOUND => ui::missing(&path, &asked).ok_or(problem),
+        refused => refused,
+    };
+    let mut response = answer.unwrap_or_else(|problem| {
         api.counters.count(Counter::RequestsRefused);
         let path = clean(&path, 200);
         tracing::debug!(%method, path, status = problem.status, "{}", problem.detail);
@@ -149,17 +173,23 @@ where
     let Arrival { link, uri } = raw.arrival;
     door::check(&raw.headers, &uri, link, &api.allowed_hosts)?;
     let (route, path) = find(&raw.method, uri.path())?;
-    let shown = shown(&raw.headers, &api.db).await?;
+    let shown = shown(&raw.headers, &api.db, api.clock.now().wall).await?;
     let origin = if door::is_local(&raw.headers, link) { Origin::Local } else { Origin::Remote };
     admit(route.access, &shown, origin)?;
-    let (caller, token) = match shown {
-        Shown::Token(token) => (token.name, Some(token.id)),
-        Shown::Nothing | Shown::Unknown => (link.peer.ip().to_string(), None),
+    if route.access != OPEN && route.method != Method::GET {
+        session::check_csrf(&raw.headers, &shown)?;
+    }
+    let (place, scheme) = (door::place(&raw.headers, link), door::outer_scheme(&raw.headers, link));
+    let caller = match &shown {
+        Shown::Token(token, _) => token.name.clone(),
+        Shown::Nothing | Shown::Unknown | Shown::Ended => link.peer.ip().to_string(),
     };
-    let query = Query::parse(uri.query().unwrap_or_default(), route.query)?;
+    let query = uri.query().filter(|_| route.query != ANY).unwrap_or_default();
+    let query = Query::parse(query, route.query)?;
     let takes_body = matches!(route.method, Method::PUT | Method::POST);
     let body = if takes_body { read_body(body).await? } else { Bytes::new() };
-    (route.handler)(api, Request { headers: raw.headers, path, query, body, caller, token }).await
+    let request = Request { headers: raw.headers, path, query, body, caller, shown, origin, place, scheme };
+    (route.handler)(api, request).await
 }
 
 /// The route for `method` on `path`, with the values of its placeholders.
@@ -227,10 +257,14 @@ mod tests {
                 in_document.insert(format!("{} {path}", method.to_uppercase()));
             }
         }
-        let pages = ["/", "/docs", "/docs/{file}", "/api/v1/openapi.json"];
+        let is_interface = |path: &str| match path {
+            "/api/v1/openapi.json" => false,
+            "/healthz" | "/readyz" | "/metrics" => true,
+            other => other.starts_with("/api/"),
+        };
         let in_table: BTreeSet<_> = ROUTES
             .iter()
-            .filter(|route| !pages.contains(&route.path))
+            .filter(|route| is_interface(route.path))
             .map(|route| format!("{} {}", route.method, route.path))
             .collect();
         assert_eq!(in_document, in_table);
@@ -238,8 +272,9 @@ mod tests {
 
     #[test]
     fn every_change_needs_a_token_that_may_write() {
-        // A backtest changes nothing; it is posted for its body.
-        let changes = |route: &&Route| route.method != Method::GET && route.path != "/api/v1/backtest";
+        // A backtest changes nothing; it is posted for its body. Who logs in shows a token in it.
+        let other = ["/api/v1/backtest", "/api/v1/session"];
+        let changes = |route: &&Route| route.method != Method::GET && !other.contains(&route.path);
         for route in ROUTES.iter().filter(changes) {
             assert_eq!(route.access, WRITE, "{} {}", route.method, route.path);
         }
@@ -248,7 +283,7 @@ mod tests {
     #[test]
     fn documented_query_parameters_are_the_ones_taken() {
         let documented: serde_json::Value = serde_json::from_str(&super::super::openapi::json()).unwrap();
-        for route in ROUTES {
+        for route in ROUTES.iter().filter(|route| route.query != ANY) {
             let operation = &documented["paths"][route.path][route.method.as_str().to_lowercase()];
             let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
             let in_query = parameters.iter().filter(|p| p["in"] == "query");

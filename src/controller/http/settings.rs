@@ -17,7 +17,7 @@ use crate::model::{Freeze, FreezeScope, HostName, parse_span};
 #[utoipa::path(
     get, path = "/api/v1/threshold", tag = "settings",
     responses(
-        (status = 200, description = "Percent, 0 to 100", body = f64),
+        (status = 200, description = "Percent, 0 to 100", body = f64, content_type = "application/json"),
         (status = 503, description = "The bus is down", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -51,9 +51,7 @@ pub(super) async fn set_threshold(api: Arc<Api>, request: Request) -> Answer {
 )]
 pub(super) async fn freezes(api: Arc<Api>, _request: Request) -> Answer {
     let state = api.desired.state().ok_or(ChangeError::NotRead)?;
-    let now = api.clock.now().wall;
-    let holding = state.freezes.iter().filter(|(_, freeze)| freeze.holds_at(now));
-    let entries: Vec<_> = holding.map(|(scope, freeze)| FreezeEntry::new(scope, freeze)).collect();
+    let entries = FreezeEntry::holding(&state, api.clock.now().wall);
     Ok(json(StatusCode::OK, &entries))
 }
 

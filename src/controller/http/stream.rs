@@ -4,7 +4,6 @@
 //! how often it comes back. What else is told (containers, hosts, desired state) is the present state, so a slow
 //! client may miss some and is told that it did: `event: lagged`.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +16,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use warp::Reply;
 use warp::sse::Event as Sse;
 
+use super::auth::{Pass, Shown};
 use super::dto::{Container, DesiredNotice, Freshness, Host, HostContainers};
 use super::problem::Problem;
 use super::request::Request;
+use super::watched::Watched;
 use super::{Answer, Api};
 use crate::controller::Update;
 use crate::controller::counters::Counter;
-use crate::model::{ContainerName, Event, HostName, TokenId, Values};
+use crate::model::Event;
 use crate::store::{EventOrder, EventQuery, HostTick, StoreError};
 
 /// How much one client may be behind before its own task waits for it.
@@ -67,13 +68,19 @@ impl Topic {
 /// Follow what happens.
 ///
 /// Server-sent events named `event` (an Event, with `id` = its `seq`), `containers` (HostContainers), `host` (Host),
-/// `desired` (DesiredNotice), `metrics` (HostMetrics: each host's samples as they come) and `lagged` (`{"missed": n}`:
+/// `desired` (DesiredNotice), `metrics` (HostMetrics: each host's newest samples, then
+/// further ones as they come) and `lagged` (`{"missed": n}`:
 /// read anew what you follow besides events). A client that comes back with `Last-Event-ID` gets every event since;
-/// samples in between are read from the history of metrics. The stream of a token ends when the token is revoked.
+/// samples in between are read from the history of metrics. The stream of a token ends when the token is revoked, that of
+/// a session when it ends.
 #[utoipa::path(
     get, path = "/api/v1/stream", tag = "history",
     params(
         ("topics" = Option<String>, Query, description = "Of events, containers, hosts, desired, metrics, separated by commas; all but metrics when absent"),
+        ("metrics_of" = Option<String>, Query, description = "`hosts`: the samples of hosts alone, not of their containers; `all` when absent"),
+        ("metrics_host" = Option<String>, Query, description = "Only samples of this host and its containers"),
+        ("metrics_container" = Option<String>, Query, description = "Of that host's containers only this one's samples"),
+        ("metrics_names" = Option<String>, Query, description = "Only these metrics, separated by commas"),
         ("Last-Event-ID" = Option<u64>, Header, description = "The last event seen"),
     ),
     responses(
@@ -84,6 +91,8 @@ impl Topic {
 pub(super) async fn stream(api: Arc<Api>, request: Request) -> Answer {
     let topics = request.query.words("topics", &Topic::ALL, Topic::as_str)?;
     let topics = topics.unwrap_or_else(|| Topic::USUAL.to_vec());
+    let watched = Watched::read(&request.query)?;
+    let seen = last_seen(&request)?;
     let permit = api.streams.clone().try_acquire_owned().map_err(|_| {
         Problem::unavailable(format!("{} clients follow the stream already", super::MAX_STREAMS))
     })?;
@@ -91,24 +100,15 @@ pub(super) async fn stream(api: Arc<Api>, request: Request) -> Answer {
     let (updates, grew) = (api.updates.subscribe(), api.history.follow());
     let ticks = api.ticks.follow();
     let newest = newest(&api).await?;
-    let cursor = match request.headers.get("last-event-id") {
-        Some(id) => {
-            let seen: Option<u64> = id.to_str().ok().and_then(|id| id.trim().parse().ok());
-            let seen = seen.ok_or_else(|| {
-                Problem::bad_request("the header Last-Event-ID must be the seq of an event, a whole number")
-            })?;
-            // One that is not reached yet is of a history that is gone; waiting for it would skip events.
-            seen.min(newest)
-        }
-        None => newest,
-    };
+    // One that is not reached yet is of a history that is gone; waiting for it would skip events.
+    let cursor = seen.map_or(newest, |seen| seen.min(newest));
     let (out, told) = mpsc::channel(BUFFER);
-    let token = request.token;
-    let follower = Follower { api, topics, cursor, updates, ticks, grew, out };
+    let pass = if let Shown::Token(_, pass) = request.shown { Some(pass) } else { None };
+    let follower = Follower { api, topics, watched, cursor, updates, ticks, grew, out };
     tokio::spawn(async move {
         let shutdown = follower.api.shutdown.clone();
         // Ends at once with the controller, with the client, and with what let the client in.
-        let revoked = revoked(follower.api.clone(), token);
+        let revoked = revoked(follower.api.clone(), pass);
         let told = async {
             tokio::select! {
                 () = follower.run() => {}
@@ -125,46 +125,31 @@ pub(super) async fn stream(api: Arc<Api>, request: Request) -> Answer {
     Ok(response)
 }
 
+/// The last event that the client has seen.
+fn last_seen(request: &Request) -> Result<Option<u64>, Problem> {
+    let Some(id) = request.headers.get("last-event-id") else { return Ok(None) };
+    let seen = id.to_str().ok().and_then(|id| id.trim().parse().ok());
+    seen.map(Some).ok_or_else(|| {
+        Problem::bad_request("the header Last-Event-ID must be the seq of an event, a whole number")
+    })
+}
+
 async fn newest(api: &Api) -> Result<u64, StoreError> {
     let query = EventQuery { order: EventOrder::NewestFirst, limit: 1, ..EventQuery::default() };
     Ok(api.db.events(query).await?.first().map_or(0, |event| event.seq))
 }
 
-/// Returns when `token` holds no more. What the store cannot tell counts as revoked: the client comes back and is
+/// Returns when `pass` holds no more. What the store cannot tell counts as revoked: the client comes back and is
 /// asked anew.
-async fn revoked(api: Arc<Api>, token: Option<TokenId>) {
-    let Some(token) = token else { return std::future::pending().await };
+async fn revoked(api: Arc<Api>, pass: Option<Pass>) {
+    let Some(pass) = pass else { return std::future::pending().await };
     let mut changes = api.revoked.subscribe();
     let mut times = tokio::time::interval(KEEP_ALIVE);
-    while api.db.has_token(token).await.unwrap_or(false) {
+    while pass.holds(&api.db, api.clock.now().wall).await.unwrap_or(false) {
         tokio::select! {
             _ = times.tick() => {}
             _ = changes.changed() => {}
         }
-    }
-}
-
-/// The samples of a host and its containers at one moment, on the stream.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(super) struct HostMetrics<'a> {
-    /// The host.
-    #[schema(value_type = String)]
-    hostname: &'a HostName,
-    /// When, unix seconds by the host's clock.
-    t: i64,
-    /// Seconds between two.
-    step: u32,
-    /// Of the host itself, by series.
-    #[schema(value_type = BTreeMap<String, f64>)]
-    host: &'a Values,
-    /// Of each container, by series.
-    #[schema(value_type = BTreeMap<String, BTreeMap<String, f64>>)]
-    containers: &'a BTreeMap<ContainerName, Values>,
-}
-
-impl<'a> From<&'a HostTick> for HostMetrics<'a> {
-    fn from(HostTick { host, tick }: &'a HostTick) -> Self {
-        Self { hostname: host, t: tick.time, step: tick.step, host: &tick.host, containers: &tick.containers }
     }
 }
 
@@ -174,6 +159,7 @@ struct Ended;
 struct Follower {
     api: Arc<Api>,
     topics: Vec<Topic>,
+    watched: Watched,
     cursor: u64,
     updates: broadcast::Receiver<Update>,
     ticks: broadcast::Receiver<Arc<HostTick>>,
@@ -191,6 +177,11 @@ impl Follower {
         self.out.send(Ok(Sse::default().comment("dockhealth").retry(RETRY))).await.map_err(|_| Ended)?;
         let events = self.topics.contains(&Topic::Events);
         let metrics = self.topics.contains(&Topic::Metrics);
+        if metrics {
+            for latest in self.api.ticks.all().into_values() {
+                self.tell_tick(&latest.tick).await?;
+            }
+        }
         if events {
             self.tell_events().await?;
         }
@@ -204,7 +195,7 @@ impl Follower {
                     Err(RecvError::Closed) => return Ok(()),
                 },
                 tick = self.ticks.recv(), if metrics => match tick {
-                    Ok(tick) => self.tell("metrics", &HostMetrics::from(&*tick)).await?,
+                    Ok(tick) => self.tell_tick(&tick).await?,
                     Err(RecvError::Lagged(missed)) => self.tell_lagged(missed).await?,
                     Err(RecvError::Closed) => return Ok(()),
                 },
@@ -228,6 +219,13 @@ impl Follower {
             if last_page {
                 return Ok(());
             }
+        }
+    }
+
+    async fn tell_tick(&self, tick: &HostTick) -> Result<(), Ended> {
+        match self.watched.of(tick) {
+            Some(samples) => self.tell("metrics", &samples).await,
+            None => Ok(()),
         }
     }
 

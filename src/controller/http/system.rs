@@ -2,33 +2,26 @@
 
 use std::sync::{Arc, LazyLock};
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use utoipa_swagger_ui::Config;
 
 use super::dto::Readiness;
+use super::pack::takes_gzip;
 use super::problem::{Problem, quoted};
 use super::request::Request;
 use super::{Answer, Api, exposition, json, openapi, typed};
 use crate::bus::{BusStatus, gunzip};
 use crate::store::{IncidentQuery, MAX_LIMIT};
 
-/// What pages of ours may load: only what is served here. Swagger UI sets styles inline.
+/// What Swagger UI may load: only what is served here. It sets styles inline.
 const PAGE_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                            frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
-
-const ROOT: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>dockhealth</title></head>\n\
-    <body><h1>dockhealth</h1><p>The controller runs. <a href=\"/docs/index.html\">The REST interface</a> is \
-    documented here; <a href=\"/api/v1/openapi.json\">openapi.json</a> is the same for programs.</p></body></html>\n";
 
 static SWAGGER: LazyLock<Arc<Config<'static>>> =
     LazyLock::new(|| Arc::new(Config::new(["/api/v1/openapi.json"]).validator_url("none")));
 
 /// More than the largest file of Swagger UI has, bytes.
 const MAX_DOCS_FILE: usize = 16 << 20;
-
-pub(super) async fn root(_api: Arc<Api>, _request: Request) -> Answer {
-    Ok(page("text/html; charset=utf-8", ROOT))
-}
 
 pub(super) async fn docs_home(_api: Arc<Api>, _request: Request) -> Answer {
     let mut response = super::no_content();
@@ -59,16 +52,6 @@ pub(super) async fn docs(_api: Arc<Api>, request: Request) -> Answer {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     Ok(response)
-}
-
-/// Whether the client names gzip among the encodings it takes, other than to refuse it.
-fn takes_gzip(headers: &HeaderMap) -> bool {
-    let named = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    named.flat_map(|value| value.split(',')).any(|encoding| {
-        let (name, weight) = encoding.split_once(';').unwrap_or((encoding, "q=1"));
-        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.trim().parse::<f64>().ok());
-        ["gzip", "*"].contains(&name.trim()) && weight.is_some_and(|weight| weight > 0.0)
-    })
 }
 
 fn page(content_type: &'static str, body: impl Into<Vec<u8>>) -> warp::reply::Response {
@@ -106,7 +89,7 @@ pub(super) async fn readyz(api: Arc<Api>, _request: Request) -> Answer {
     Ok(json(status, &readiness))
 }
 
-async fn readiness(api: &Api) -> Readiness {
+pub(super) async fn readiness(api: &Api) -> Readiness {
     let bus = match &*api.bus.status().borrow() {
         BusStatus::Connected => Ok(()),
         BusStatus::Disconnected(why) => Err(why.clone()),
@@ -158,25 +141,4 @@ pub(super) async fn metrics(api: Arc<Api>, _request: Request) -> Answer {
         Problem::internal()
     })?;
     Ok(typed("text/plain; version=0.0.4; charset=utf-8", text))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gzip_is_sent_only_to_those_who_take_it() {
-        for (said, takes) in [
-            ("gzip", true),
-            ("deflate, gzip;q=0.5", true),
-            ("br, *", true),
-            ("gzip; q=0", false),
-            ("identity", false),
-            ("", false),
-        ] {
-            let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(said))]);
-            assert_eq!(takes_gzip(&headers), takes, "{said:?}");
-        }
-        assert!(!takes_gzip(&HeaderMap::new()));
-    }
 }

@@ -4,6 +4,7 @@ mod events;
 mod hosts;
 mod incidents;
 mod ingest;
+mod logins;
 mod notices;
 mod tokens;
 
@@ -19,6 +20,7 @@ pub use events::{EventOrder, EventQuery, MAX_LIMIT};
 pub use hosts::{HostRow, MAX_HOSTS};
 pub use incidents::IncidentQuery;
 pub use ingest::Ingested;
+pub use logins::LoginRow;
 pub use notices::{Attempt, Delivery, DeliveryState, Due, NoticeRow, TargetRow, Told};
 pub use tokens::{MAX_TOKENS, TokenRow};
 
@@ -58,6 +60,7 @@ static LAYOUT: Layout = Layout {
         ",
         series::TABLES,
         notices::TABLES,
+        logins::TABLES,
     ],
     remedy: "restore a backup, or move it and the files beside it (-wal, -shm) away and start again; that loses the \
              history, the access tokens and, where there is no NATS, which containers are monitored",
@@ -96,6 +99,11 @@ impl ControllerDb {
     /// The same with another retention.
     pub fn open_with_retention(data_dir: &Path, retention: Retention) -> Result<Self, StoreError> {
         Ok(Self { db: Db::open_then(data_dir, &LAYOUT, |_| Ok(()))?, retention })
+    }
+
+    /// How much history is kept.
+    pub fn retention(&self) -> Retention {
+        self.retention
     }
 
     /// Finishes what was asked for, closes the file and gives the directory up; later calls fail, on every clone.

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
-use super::ControllerDb;
+use super::{ControllerDb, logins};
 use crate::model::{Scope, Timestamp, TokenId};
 use crate::store::error::Fault;
 use crate::store::{StoreError, rows};
@@ -50,7 +50,7 @@ impl ControllerDb {
         self.db.write(move |tx| add(tx, name, scope, created, &sha256)).await
     }
 
-    /// Removes a token and gives what it was; `None` when there is none of this id.
+    /// Removes a token, ends its sessions and gives what it was; `None` when there is none of this id.
     ///
     /// # Errors
     /// [`StoreError::Refused`] when it is the last that may write.
@@ -110,11 +110,12 @@ fn revoke(conn: &Connection, id: TokenId) -> Result<Option<TokenRow>, Fault> {
     if found.scope == Scope::Write && writers == 1 {
         return Err(Fault::Refused("this is the last token that may write: make another first".to_owned()));
     }
+    logins::end_all_of(conn, id)?;
     conn.execute("DELETE FROM tokens WHERE id = ?1", [rows::int(id.0)])?;
     Ok(Some(found))
 }
 
-fn token(row: &Row<'_>) -> Result<TokenRow> {
+pub(super) fn token(row: &Row<'_>) -> Result<TokenRow> {
     Ok(TokenRow {
         id: TokenId(rows::count(row, 0)?),
         name: row.get(1)?,

@@ -4,6 +4,7 @@ mod embedded;
 mod remote;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -130,6 +131,11 @@ pub trait MetricStore: Send + Sync + 'static {
     /// How many samples were refused for good since the start, by reason; empty where none ever are.
     fn refused(&self) -> Vec<(Refusal, u64)> {
         Vec::new()
+    }
+
+    /// How long samples are kept; `None` where others decide.
+    fn retention(&self) -> Option<Duration> {
+        None
     }
 
     /// Forgets a host and its containers. A store that others write to as well leaves that to its own retention.

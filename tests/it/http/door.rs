@@ -45,7 +45,8 @@ async fn every_operation_asks_for_the_right_token() {
     let (_, reader) = mint_token(&world.db, "reader", Scope::Read).await.unwrap();
     let operations = operations(&world).await;
     assert!(operations.len() >= 25, "{operations:?}");
-    for (method, path) in operations {
+    // Anybody may log in, with a token.
+    for (method, path) in operations.into_iter().filter(|(_, path)| path != "/api/v1/session") {
         let ask = || Ask::new(method, &path);
         let forwarded = || ask().header("x-forwarded-for", "203.0.113.7");
         // A backtest changes nothing; POST carries its policy.

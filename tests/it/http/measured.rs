@@ -250,6 +250,30 @@ async fn samples_are_told_live_to_those_who_ask_for_them() {
 }
 
 #[tokio::test]
+async fn a_follower_of_samples_has_the_newest_at_once_and_only_what_it_wants() {
+    let (world, _agent, end) = measured().await;
+    let mut stream = world
+        .stream("metrics&metrics_host=a&metrics_container=web&metrics_names=cpu_percent,memory_bytes")
+        .await;
+    let told = stream.next().await.expect("the newest tick").json();
+    assert_eq!(
+        told,
+        json!({
+            "hostname": "a", "t": end, "step": 10, "host": {"cpu_percent": 100.0, "memory_bytes": 3e9},
+            "containers": {"web": {"cpu_percent": 5.0, "memory_bytes": 1e6}},
+        })
+    );
+    deliver(&world, "b", vec![tick(end, values(&[("cpu_percent", 1.0)]), &[])]).await;
+    let mut hosts = world.stream("metrics&metrics_of=hosts&metrics_names=cpu_percent").await;
+    for (name, cpu) in [("a", 100.0), ("b", 1.0)] {
+        let told = hosts.next().await.expect("the newest tick of each").json();
+        assert_eq!((&told["hostname"], &told["host"]), (&json!(name), &json!({"cpu_percent": cpu})));
+        assert_eq!(told["containers"], json!({}));
+    }
+    world.get("/api/v1/stream?metrics_of=none").await.problem(400);
+}
+
+#[tokio::test]
 async fn prometheus_gets_the_newest_in_base_units() {
     let (world, agent, _) = measured().await;
     agent.change(|report| report.containers[1].health = Health::Quarantined).await;

@@ -2,12 +2,15 @@
 //! 0.4 MB of the binary.
 
 use utoipa::OpenApi;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{Content, Ref, ResponseBuilder};
 
 use super::super::{
-    backtest, chaos, containers, dto, events, hosts, notifications, placement, processes, report, series,
-    settings, stream, system, tokens, top,
+    backtest, chaos, containers, dto, events, hosts, notifications, overview, placement, processes, report,
+    series, session, settings, stream, system, tokens, top, watched,
 };
 
 #[derive(OpenApi)]
@@ -26,11 +29,11 @@ use super::super::{
         series::of_container, series::of_host, report::report, top::top, placement::placement, backtest::backtest,
         chaos::begin, chaos::end, chaos::renew,
         events::events, events::incidents, notifications::list, notifications::test, stream::stream,
-        tokens::list, tokens::create, tokens::revoke,
-        system::healthz, system::readyz, system::metrics,
+        session::show, session::login, session::logout, tokens::list, tokens::create, tokens::revoke,
+        overview::overview, system::healthz, system::readyz, system::metrics,
     ),
-    components(schemas(crate::notify::Notice, dto::HostContainers, dto::DesiredNotice, stream::HostMetrics)),
-    modifiers(&Token, &AnyProblem),
+    components(schemas(crate::notify::Notice, dto::HostContainers, dto::DesiredNotice, watched::HostMetrics)),
+    modifiers(&Token, &AnyProblem, &Names),
 )]
 struct Document;
 
@@ -41,6 +44,15 @@ impl utoipa::Modify for Token {
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(bearer));
+        let about =
+            "Set by POST /api/v1/session. Changes must repeat the session's csrf in the header X-CSRF-Token.";
+        let cookie = ApiKey::Cookie(ApiKeyValue::with_description("dockhealth_session", about));
+        components.add_security_scheme("session", SecurityScheme::ApiKey(cookie));
+        for operation in operations(document) {
+            if let Some(security) = &mut operation.security {
+                security.push(SecurityRequirement::new("session", [""; 0]));
+            }
+        }
     }
 }
 
@@ -55,13 +67,29 @@ impl utoipa::Modify for AnyProblem {
                 ResponseBuilder::new().description("A problem; its detail says what would be right");
             described.content("application/problem+json", content).build()
         };
-        for path in document.paths.paths.values_mut() {
-            let operations = [&mut path.get, &mut path.put, &mut path.post, &mut path.delete];
-            for operation in operations.into_iter().flatten() {
-                operation.responses.responses.insert("default".into(), problem().into());
-            }
+        for operation in operations(document) {
+            operation.responses.responses.insert("default".into(), problem().into());
         }
     }
+}
+
+/// Handlers of two topics may have one name; operations may not.
+struct Names;
+
+impl utoipa::Modify for Names {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        for operation in operations(document) {
+            let topic = operation.tags.iter().flatten().next().expect("every handler has a tag");
+            let name = operation.operation_id.take().expect("a handler's own name");
+            operation.operation_id = Some(format!("{topic}_{name}"));
+        }
+    }
+}
+
+fn operations(document: &mut utoipa::openapi::OpenApi) -> impl Iterator<Item = &mut Operation> {
+    document.paths.paths.values_mut().flat_map(|path| {
+        [&mut path.get, &mut path.put, &mut path.post, &mut path.delete].into_iter().flatten()
+    })
 }
 
 #[test]
@@ -72,4 +100,15 @@ fn the_file_is_what_the_handlers_say() {
         std::fs::write(path, &made).unwrap();
     }
     assert!(std::fs::read_to_string(path).unwrap() == made, "INSTA_UPDATE=always writes {path} anew");
+}
+
+#[test]
+fn every_operation_has_a_name_of_its_own() {
+    let mut document = Document::openapi();
+    let mut names: Vec<_> =
+        operations(&mut document).map(|operation| operation.operation_id.clone()).collect();
+    let all = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), all, "{names:?}");
 }

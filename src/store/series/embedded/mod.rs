@@ -182,6 +182,10 @@ impl MetricStore for EmbeddedStore {
         self.shared.refusals.get()
     }
 
+    fn retention(&self) -> Option<Duration> {
+        u64::try_from(self.retention).ok().map(Duration::from_secs)
+    }
+
     async fn forget(&self, host: &HostName) -> Result<(), StoreError> {
         self.forget_host(host.clone()).await
     }

@@ -1,0 +1,117 @@
+// Every page: what it says, that everybody can use it, how it looks on a desk and in a hand, and what it costs to load.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { Engine } from './engine.mjs';
+import { browser, HOST, Server, SIZES, until, Visitor } from './harness.mjs';
+
+let engine, server, chrome;
+
+before(async () => {
+  [engine, chrome] = await Promise.all([Engine.start(), browser()]);
+  const shop = (service) => ['--label', 'com.docker.compose.project=shop', '--label', `com.docker.compose.service=${service}`];
+  const watched = ['--label', 'dockhealth.monitor=true'];
+  await engine.run('shop-web-1', [...shop('web'), ...watched]);
+  await engine.run('shop-db-1', [...shop('db'), ...watched]);
+  await engine.run('shop-queue-1', shop('queue'));
+  await engine.run('registry');
+  server = await Server.up(engine.address);
+  await server.sees('shop-db-1', (one) => one.health === 'healthy');
+  // Something to tell of.
+  await engine.crash('shop-web-1');
+  await server.sees('shop-web-1', (one) => one.restarts === 1 && one.health === 'healthy');
+  await server.rest('POST', `/containers/${HOST}/shop-queue-1`);
+});
+
+after(async () => {
+  await chrome?.close();
+  await server?.end();
+  await engine?.end();
+});
+
+/** Every page: its address, the heading it has, and its pictures' name. */
+const PAGES = [
+  ['/', 'Fleet', 'fleet'],
+  ['/?view=hosts', 'Fleet', 'fleet-hosts'],
+  ['/?view=containers', 'Fleet', 'fleet-containers'],
+  [`/hosts/${HOST}`, HOST, 'host'],
+  [`/containers/${HOST}/shop-web-1`, 'shop-web-1', 'container'],
+  ['/incidents', 'Incidents', 'incidents'],
+  ['/events', 'Events', 'events'],
+  ['/drills', 'Drills', 'drills'],
+  ['/settings', 'Settings', 'settings'],
+  ['/nowhere', 'Not found', 'missing'],
+];
+
+for (const [path, title, name] of PAGES) {
+  test(`${name}: accessible in light and dark, and pictured`, async () => {
+    const visitor = await Visitor.comes(chrome, server);
+    const { page } = visitor;
+    if (name === 'missing') visitor.forgive(/status of 404/);
+    await visitor.login();
+    await page.goto(path);
+    await page.getByRole('heading', { level: 1 }).filter({ hasText: new RegExp(title, 'i') }).waitFor();
+    assert.match(await page.title(), /dockhealth/);
+    if (name !== 'missing') await page.locator('[data-connection="live"]').waitFor();
+    await until('nothing is being loaded', () => page.evaluate(() => !document.querySelector('[aria-busy="true"]')));
+    await visitor.accessible();
+    await page.setViewportSize(SIZES.phone);
+    await visitor.accessible();
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(wide <= 0, `on a phone it is ${wide} pixels too wide`);
+    await visitor.shoot(name);
+    await visitor.leaves();
+  });
+}
+
+test('login: accessible in light and dark, and pictured', async () => {
+  const visitor = await Visitor.comes(chrome, server);
+  await visitor.page.goto('/login');
+  await visitor.page.getByLabel('Access token').waitFor();
+  await visitor.accessible();
+  await visitor.shoot('login');
+  await visitor.leaves();
+});
+
+test('a host that is not there yet is taught about', async (t) => {
+  const alone = await Server.up();
+  t.after(() => alone.end());
+  const visitor = await Visitor.comes(chrome, alone);
+  await visitor.page.goto('/');
+  await visitor.page.getByText('No host has spoken yet').waitFor();
+  await visitor.accessible();
+  await visitor.shoot('no-hosts');
+  await visitor.leaves();
+});
+
+test('an engine that is away is said, and that containers are not blamed', async () => {
+  const visitor = await Visitor.comes(chrome, server);
+  const { page } = visitor;
+  await page.goto(`/hosts/${HOST}`);
+  await page.locator('[data-connection="live"]').waitFor();
+  await engine.stop();
+  await page.getByText(/engine (does not answer|is unreachable|unreachable)/i).first().waitFor();
+  await visitor.shoot('engine-unreachable');
+  await engine.begin();
+  await page.getByText(/engine (does not answer|is unreachable|unreachable)/i).first().waitFor({ state: 'detached' });
+  await visitor.leaves();
+});
+
+test('the first paint comes after at most three requests, all of them ours and packed', async () => {
+  const visitor = await Visitor.comes(chrome, server);
+  const requests = [];
+  visitor.page.on('request', (request) => requests.push({ url: new URL(request.url()).pathname, at: performance.now() }));
+  await visitor.page.goto('/');
+  await visitor.page.locator('[data-connection="live"]').waitFor();
+  const before = await visitor.page.evaluate(() => {
+    const paint = performance.getEntriesByName('first-contentful-paint')[0].startTime;
+    const loaded = performance.getEntriesByType('resource').filter((one) => one.startTime < paint && !one.name.endsWith('/favicon.svg'));
+    return { paint, files: ['/', ...loaded.map((one) => new URL(one.name).pathname)] };
+  });
+  assert.ok(before.files.length <= 3, `${before.files}`);
+  const sizes = await visitor.page.evaluate(() =>
+    performance.getEntriesByType('resource').filter(({ name }) => name.includes('/assets/')).map(({ encodedBodySize, decodedBodySize }) => [encodedBodySize, decodedBodySize]),
+  );
+  for (const [packed, whole] of sizes) assert.ok(packed < whole, `${packed} of ${whole} bytes`);
+  console.log(`first paint after ${before.files.length} requests and ${Math.round(before.paint)} ms; ${sizes.reduce((sum, [packed]) => sum + packed, 0)} bytes`);
+  await visitor.leaves();
+});
