@@ -20,15 +20,17 @@ use crate::bus::{
 use crate::docker::{EngineInfo, EngineMachine};
 use crate::model::{
     Actor, CheckKind, ContainerName, DesiredState, Event, EventDraft, EventId, EventKind, Freeze,
-    HostIdentity, Timestamp,
+    HostIdentity, Timestamp, clean,
 };
 use crate::monitor::decide::{
-    Decision, Detector, FleetQuestion, FleetWord, HostState, Input, Memory, Target,
+    Decision, Detector, DrillOrder, FleetQuestion, FleetWord, HostState, Input, Memory, Target,
 };
 
 /// Events kept per container for `why`, and containers they are kept for.
 const EVENTS_KEPT: usize = 50;
 const STORIES_KEPT: usize = 4096;
+/// The longest name of a drill's scenario that is repeated.
+const SCENARIO_SHOWN: usize = 80;
 /// The longest the owner sleeps, so that what depends on wall time (a freeze's end) is never missed for long.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
@@ -316,6 +318,17 @@ impl Owner {
                 self.freeze(Some(Freeze { since, until, by: "the agent's own socket".to_owned() }))
             }
             AgentCommand::Unfreeze => self.freeze(None),
+            AgentCommand::Drill { id, scenario, containers, for_ms } => {
+                match self.state.drill_refusal(id) {
+                    Some(reason) => AgentReply::Error(CommandError::Refused { reason }),
+                    None => self.done(Input::Drill(DrillOrder {
+                        id,
+                        scenario: clean(&scenario, SCENARIO_SHOWN),
+                        containers: containers.into_iter().collect(),
+                        lasts: Duration::from_millis(for_ms),
+                    })),
+                }
+            }
             AgentCommand::Disputed { reason } => self.done(Input::Disputed(reason)),
             AgentCommand::Fleet { nonce, .. } if nonce != self.nonce => {
                 AgentReply::Error(CommandError::Refused {
@@ -426,6 +439,7 @@ fn is_about_containers(command: &AgentCommand) -> bool {
         AgentCommand::Freeze { .. }
         | AgentCommand::Unfreeze
         | AgentCommand::Disputed { .. }
+        | AgentCommand::Drill { .. }
         | AgentCommand::Fleet { .. } => false,
     }
 }
