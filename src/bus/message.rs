@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::BusError;
 use crate::model::{
-    CheckRecord, ContainerId, ContainerName, DrillId, EffectCounts, EfficacyReport, EngineId, Event, Freeze, Health,
-    HostIdentity, HostName, InstanceId, LossPercent, MetricTick, ProcessList, Rate, RunState, Threshold,
-    Timestamp,
+    CheckRecord, ContainerId, ContainerName, DrillId, EffectCounts, EfficacyReport, EngineId, Event, Freeze,
+    Health, HostIdentity, HostName, InstanceId, LossPercent, MetricTick, ProcessList, Rate, RunState,
+    Threshold, Timestamp,
 };
 
 /// The version written into every message.

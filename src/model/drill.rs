@@ -217,6 +217,8 @@ pub struct DrillReport {
     /// When it ended.
     #[schema(value_type = String, format = DateTime)]
     pub ended: Timestamp,
+    /// How many containers took part.
+    pub containers: u64,
     /// Whether all came out as expected.
     pub passed: bool,
     /// Everything that did not, a sentence each.

@@ -4,6 +4,7 @@ mod auth;
 mod backtest;
 mod containers;
 mod door;
+mod drills;
 pub(crate) mod dto;
 mod events;
 mod exposition;

@@ -7,8 +7,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, Ref, ResponseBuilder};
 
 use super::{
-    backtest, containers, dto, events, hosts, notifications, placement, processes, report, series, settings,
-    stream, system, tokens, top,
+    backtest, containers, drills, dto, events, hosts, notifications, placement, processes, report, series,
+    settings, stream, system, tokens, top,
 };
 
 #[derive(OpenApi)]
@@ -25,7 +25,8 @@ use super::{
         settings::threshold, settings::set_threshold, settings::freezes, settings::freeze, settings::unfreeze,
         hosts::list, hosts::show, hosts::forget,
         series::of_container, series::of_host, report::report, top::top, placement::placement, backtest::backtest,
-        events::events, events::incidents, notifications::list, notifications::test, stream::stream,
+        events::events, events::incidents, drills::list, drills::show, drills::begin, drills::end, drills::report,
+        notifications::list, notifications::test, stream::stream,
         tokens::list, tokens::create, tokens::revoke,
         system::healthz, system::readyz, system::metrics,
     ),

@@ -11,10 +11,10 @@ use warp::reply::Response;
 
 use super::auth::{Access, Origin, Shown, admit, shown};
 use super::problem::{Problem, quoted};
-use super::request::{Arrival, Query, Request, percent_decode, read_body};
+use super::request::{Arrival, MAX_BODY, MAX_REPORT, Query, Request, percent_decode, read_body};
 use super::{
-    Answer, Api, backtest, containers, door, events, hosts, notifications, placement, processes, report,
-    series, settings, stream, system, tokens, top,
+    Answer, Api, backtest, containers, door, drills, events, hosts, notifications, placement, processes,
+    report, series, settings, stream, system, tokens, top,
 };
 use crate::controller::counters::Counter;
 use crate::model::{Scope, clean};
@@ -30,6 +30,9 @@ pub(super) struct Route {
     query: &'static [&'static str],
     handler: Handler,
 }
+
+/// Takes longer bodies than the others.
+const REPORT: &str = "/api/v1/drills/{id}/report";
 
 const OPEN: Access = Access::Open;
 const READ: Access = Access::Read;
@@ -90,6 +93,11 @@ routes! {
     GET "/api/v1/incidents" READ ["open", "host", "limit"] => events::incidents;
     GET "/api/v1/notifications" READ ["limit"] => notifications::list;
     POST "/api/v1/notifications/test" WRITE [] => notifications::test;
+    GET "/api/v1/drills" READ ["limit"] => drills::list;
+    GET "/api/v1/drills/{id}" READ [] => drills::show;
+    PUT "/api/v1/drills/{id}" WRITE [] => drills::begin;
+    DELETE "/api/v1/drills/{id}" WRITE [] => drills::end;
+    PUT "/api/v1/drills/{id}/report" WRITE [] => drills::report;
     GET "/api/v1/stream" READ ["topics"] => stream::stream;
 
     GET "/api/v1/tokens" WRITE [] => tokens::list;
@@ -154,7 +162,8 @@ where
     };
     let query = Query::parse(uri.query().unwrap_or_default(), route.query)?;
     let takes_body = matches!(route.method, Method::PUT | Method::POST);
-    let body = if takes_body { read_body(body).await? } else { Bytes::new() };
+    let longest = if route.path == REPORT { MAX_REPORT } else { MAX_BODY };
+    let body = if takes_body { read_body(body, longest).await? } else { Bytes::new() };
     (route.handler)(api, Request { headers: raw.headers, path, query, body, caller, token }).await
 }
 

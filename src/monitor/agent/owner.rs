@@ -318,17 +318,15 @@ impl Owner {
                 self.freeze(Some(Freeze { since, until, by: "the agent's own socket".to_owned() }))
             }
             AgentCommand::Unfreeze => self.freeze(None),
-            AgentCommand::Drill { id, scenario, containers, for_ms } => {
-                match self.state.drill_refusal(id) {
-                    Some(reason) => AgentReply::Error(CommandError::Refused { reason }),
-                    None => self.done(Input::Drill(DrillOrder {
-                        id,
-                        scenario: clean(&scenario, SCENARIO_SHOWN),
-                        containers: containers.into_iter().collect(),
-                        lasts: Duration::from_millis(for_ms),
-                    })),
-                }
-            }
+            AgentCommand::Drill { id, scenario, containers, for_ms } => match self.state.drill_refusal(id) {
+                Some(reason) => AgentReply::Error(CommandError::Refused { reason }),
+                None => self.done(Input::Drill(DrillOrder {
+                    id,
+                    scenario: clean(&scenario, SCENARIO_SHOWN),
+                    containers: containers.into_iter().collect(),
+                    lasts: Duration::from_millis(for_ms),
+                })),
+            },
             AgentCommand::Disputed { reason } => self.done(Input::Disputed(reason)),
             AgentCommand::Fleet { nonce, .. } if nonce != self.nonce => {
                 AgentReply::Error(CommandError::Refused {

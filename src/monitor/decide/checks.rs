@@ -100,7 +100,9 @@ impl HostState {
                     let failing: Vec<_> = failing.map(|(_, name)| name.clone()).collect();
                     self.drill_behind(shared, &failing)
                 }
-                BreakerChange::Closed(shared) | BreakerChange::GivenUp(shared) => self.drill_had_opened(shared),
+                BreakerChange::Closed(shared) | BreakerChange::GivenUp(shared) => {
+                    self.drill_had_opened(shared)
+                }
             };
             out.push(Decision::Emit(EventDraft { drill_id: drill, ..told(change) }));
         }

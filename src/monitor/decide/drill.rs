@@ -226,11 +226,7 @@ impl HostState {
     }
 
     /// The drill that opened this breaker, where all that fails there takes part in it.
-    pub(super) fn drill_behind(
-        &mut self,
-        shared: &Shared,
-        failing: &[ContainerName],
-    ) -> Option<DrillId> {
+    pub(super) fn drill_behind(&mut self, shared: &Shared, failing: &[ContainerName]) -> Option<DrillId> {
         let drill = self.drill.as_mut()?;
         if !failing.iter().all(|name| drill.set_aside.contains_key(name)) {
             return None;

@@ -31,8 +31,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::{
-    ActionKind, Actor, CheckKind, ContainerFacts, ContainerId, ContainerName, DesiredState, DrillId, EventDraft,
-    Evidence, Freeze, OperationId, Threshold, Timestamp,
+    ActionKind, Actor, CheckKind, ContainerFacts, ContainerId, ContainerName, DesiredState, DrillId,
+    EventDraft, Evidence, Freeze, OperationId, Threshold, Timestamp,
 };
 use crate::monitor::ping::ProbeOutcome;
 
