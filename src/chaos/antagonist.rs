@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::judge::{Judge, down_percent};
-use super::{Arena, Attack, Ended, Fault, FaultKind, Moment, Scenario, Turn, Undone};
+use super::{Arena, Attack, Course, Ended, Fault, FaultKind, Moment, Scenario, Spared, Turn, Undone};
 use crate::docker::ContainerSource;
 use crate::model::{ContainerFacts, ContainerId, ContainerName, RunState};
 
@@ -204,12 +204,20 @@ where
         if self.summary.aborted.is_some() {
             return;
         }
-        let busy = self.release_healed(&containers).await;
+        let mut busy = self.release_healed(&containers).await;
         let room = self.config.scenario.max_concurrent.saturating_sub(busy.len());
         if room == 0 {
             (self.say)(AntagonistNews::Full(busy.len()));
             return;
         }
+        // Whom a phase attacks again and again, it does not let recover.
+        let again = moment.phase.course != Course::Anew;
+        let spared = |container: &&ContainerFacts| match self.arena.spares(&container.name) {
+            Some(Spared::Recovering) => !again,
+            Some(Spared::Outside) => true,
+            None => false,
+        };
+        busy.extend(containers.iter().filter(spared).map(|container| container.id.clone()));
         let attacks = Turn { draw: moment.draw, phase: moment.phase, busy: &busy, room }.attacks(&containers);
         if attacks.is_empty() {
             (self.say)(AntagonistNews::Nobody);

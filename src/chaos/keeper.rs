@@ -17,7 +17,7 @@ use super::hold::{ActError, UNDO_WITHIN, Word, engine_of, undo, undo_patiently, 
 use super::kill_point::kill_point;
 use super::{Attack, Entry, Lease, LeaseId, Ledger, LedgerError, Undone};
 use crate::docker::EngineAddress;
-use crate::model::ContainerId;
+use crate::model::{ContainerId, ContainerName};
 
 /// A holder that has not begun to undo its fault so long after its time is taken for stuck, and killed.
 const GUARD: Duration = Duration::from_millis(500);
@@ -46,6 +46,15 @@ pub struct Ended {
     pub outcome: Result<Undone, String>,
 }
 
+/// Why a container that carries no fault is not attacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spared {
+    /// It has not recovered from the last fault: what is found then could be either's.
+    Recovering,
+    /// It takes no part.
+    Outside,
+}
+
 /// Where attacks are made and their faults kept: one's own machine, or a scripted one in tests.
 #[async_trait]
 pub trait Arena: Send {
@@ -57,6 +66,11 @@ pub trait Arena: Send {
 
     /// Ends the faults of a container, which were seen healed.
     fn release(&mut self, container: &ContainerId);
+
+    /// Why a container is not to be attacked now though it carries no fault; `None`: it may be.
+    fn spares(&self, _: &ContainerName) -> Option<Spared> {
+        None
+    }
 
     /// The next fault that ends; waits for ever when there is none.
     async fn ended(&mut self) -> Ended;

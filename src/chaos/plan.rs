@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Draw, Fault, FaultSpec, Phase, Scenario, Targets};
+use super::{Course, Draw, Fault, FaultSpec, Phase, Scenario, Targets};
 use crate::model::{
     ContainerFacts, ContainerId, ContainerName, LossPercent, Namespace, RunState, format_span,
 };
@@ -48,9 +48,29 @@ impl Turn<'_> {
     /// The attacks of this turn, in the order they are made. The order of `containers` does not matter.
     pub fn attacks(&self, containers: &[ContainerFacts]) -> Vec<Attack> {
         let eligible = self.eligible(containers);
-        let count = self.phase.targets.count_of(eligible.len()).min(self.room);
-        let victims = self.draw.some(&eligible, count, "victim", |container| container.name.as_str());
+        let victims = match self.phase.course {
+            Course::Anew => {
+                let count = self.phase.targets.count_of(eligible.len()).min(self.room);
+                self.draw.some(&eligible, count, "victim", |container| container.name.as_str())
+            }
+            Course::Again | Course::Ramp => self.same_again(&eligible, containers),
+        };
         victims.into_iter().filter_map(|victim| self.attack(victim, containers)).collect()
+    }
+
+    /// Those whom the first turn was to attack, as far as they are there again.
+    fn same_again<'a, 'b>(
+        &self,
+        eligible: &'a [&'b ContainerFacts],
+        containers: &[ContainerFacts],
+    ) -> Vec<&'a &'b ContainerFacts> {
+        let allowed: Vec<&ContainerFacts> =
+            containers.iter().filter(|container| self.phase.targets.allow(container)).collect();
+        let count = self.phase.targets.count_of(allowed.len());
+        let first = Draw { turn: 0, ..self.draw };
+        let meant = first.some(&allowed, count, "victim", |container| container.name.as_str());
+        let again = |victim: &&&ContainerFacts| eligible.iter().find(|other| other.id == victim.id);
+        meant.iter().filter_map(again).take(self.room).collect()
     }
 
     /// Those that run, may be attacked, and that one of the faults fits.
@@ -72,8 +92,14 @@ impl Turn<'_> {
         let fault = match spec {
             FaultSpec::Exact(fault) => fault.clone(),
             FaultSpec::Loss(range) => {
-                let width = usize::from(range.end() - range.start()) + 1;
-                let more = u8::try_from(self.draw.below(width, "loss", name)).unwrap_or_default();
+                let width = range.end() - range.start();
+                let more = match self.phase.course {
+                    Course::Ramp => self.grown(width),
+                    _ => {
+                        let more = self.draw.below(usize::from(width) + 1, "loss", name);
+                        u8::try_from(more).unwrap_or_default()
+                    }
+                };
                 Fault::Loss(LossPercent::new(f64::from(range.start() + more)).ok()?)
             }
             FaultSpec::Partition => {
@@ -84,6 +110,13 @@ impl Turn<'_> {
         };
         let lease = self.phase.lease_of(fault.kind());
         Some(Attack { id: victim.id.clone(), name: victim.name.clone(), fault, lease })
+    }
+
+    /// How much of `width` a ramp has grown by at this turn.
+    fn grown(&self, width: u8) -> u8 {
+        let steps = self.phase.turns().unwrap_or(u64::MAX).saturating_sub(1).max(1);
+        let grown = u64::from(width).saturating_mul(self.draw.turn) / steps;
+        u8::try_from(grown).unwrap_or(width).min(width)
     }
 
     /// Whether `fault` can be done to `container`, and to nobody else at once.

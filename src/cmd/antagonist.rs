@@ -10,8 +10,9 @@ use super::runtime::{block_on, until_told_to_stop};
 use super::settings::{OPTIONS, Resolver, Setting, parse, table as t, with_settings};
 use super::{Failure, config, options};
 use crate::chaos::{
-    AbortWhen, AntagonistConfig, AntagonistNews, AttackMode, FaultSpec, Keeper, Ledger, NetAbility, Phase,
-    SHIPPED, Scenario, Summary, TargetWord, Targets, USUAL_CONCURRENT, run_antagonist, schedule, sweep,
+    AbortWhen, AntagonistConfig, AntagonistNews, AttackMode, Course, FaultSpec, Keeper, Ledger, NetAbility,
+    Phase, SHIPPED, Scenario, Summary, TargetWord, Targets, USUAL_CONCURRENT, run_antagonist, schedule,
+    sweep,
 };
 use crate::docker::{ContainerSource, Engine, EngineAddress, own_container_id};
 use crate::model::{clean, format_span};
@@ -131,7 +132,16 @@ fn scenario(r: &mut Resolver) -> Scenario {
             if faults.is_empty() { vec![FaultSpec::Exact(crate::chaos::Fault::Stop)] } else { faults };
         let targets = Targets::of(words).and_consenting();
         let (name, about) = ("attacks".to_owned(), String::new());
-        let only = Phase { name: name.clone(), faults, targets, every, lasts, lease, expect: None };
+        let only = Phase {
+            name: name.clone(),
+            faults,
+            targets,
+            every,
+            lasts,
+            lease,
+            course: Course::Anew,
+            expect: None,
+        };
         Scenario {
             name,
             about,

@@ -173,6 +173,8 @@ pub struct DrillFault {
     pub act_ms: Option<u64>,
     /// From the fault to the word that its container is well again, milliseconds; null: never said.
     pub recover_ms: Option<u64>,
+    /// From the fault to its container's quarantine, milliseconds; null: there was none.
+    pub quarantine_ms: Option<u64>,
     /// What was done about it first, e.g. `container_started`; null when nothing was.
     pub action: Option<EventKind>,
     /// How many actions it led to.
