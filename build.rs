@@ -1,14 +1,21 @@
-//! Compiles the programs of `bpf/` with clang, for the `ebpf` feature, and says how the binary is linked. Where there is no
-//! clang the build goes on without them, says so once, and the binary says it too.
+//! Compiles the programs of `bpf/` with clang, for the `ebpf` feature, packs what the binary holds of files, and says how it
+//! is linked. Where there is no clang the build goes on without those programs, says so once, and the binary says it too.
 
 use std::env;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 /// What the crate is told by: `cfg(ebpf_built)` when the programs are there, else why they are not.
 const BUILT: &str = "ebpf_built";
 const WHY_NOT: &str = "DOCKHEALTH_NO_EBPF";
+
+/// What the interface says of itself.
+const OPENAPI: &str = "src/controller/http/openapi.json";
 
 /// The first glibc whose static programs read packed relocations when they start.
 const READS_PACKED: (u32, u32) = (2, 36);
@@ -16,6 +23,7 @@ const READS_PACKED: (u32, u32) = (2, 36);
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     link();
+    pack(OPENAPI);
     println!("cargo::rerun-if-changed=bpf");
     println!("cargo::rerun-if-env-changed=CLANG");
     println!("cargo::rustc-check-cfg=cfg({BUILT})");
@@ -32,18 +40,35 @@ fn main() {
     }
 }
 
+/// Writes the file, packed, to where it is built from: `NAME.gz` in `OUT_DIR`.
+fn pack(path: &str) {
+    println!("cargo::rerun-if-changed={path}");
+    let name = PathBuf::from(path).file_name().expect("a file").to_owned();
+    let text = std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(&text).expect("memory takes all");
+    let mut target = out_dir().join(name);
+    target.as_mut_os_string().push(".gz");
+    std::fs::write(&target, packed.finish().expect("memory takes all"))
+        .unwrap_or_else(|error| panic!("{}: {error}", target.display()));
+}
+
+fn out_dir() -> PathBuf {
+    PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"))
+}
+
 /// Compiles `bpf/NAME.bpf.c`. Fails only where there is no clang for it: a program that it refuses ends the build.
 fn compile(name: &str) -> Result<(), String> {
-    let of_cargo = |name: &str| env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}"));
     let clang = env::var_os("CLANG").unwrap_or_else(|| OsString::from("clang"));
-    let target = if of_cargo("CARGO_CFG_TARGET_ENDIAN") == "big" { "bpfeb" } else { "bpfel" };
+    let big = env::var("CARGO_CFG_TARGET_ENDIAN").is_ok_and(|endian| endian == "big");
+    let target = if big { "bpfeb" } else { "bpfel" };
     let able = Command::new(&clang).arg("--print-targets").output();
     let able =
         able.map_err(|error| format!("{}: {error}; install clang, or name it in CLANG", clang.display()))?;
     if !String::from_utf8_lossy(&able.stdout).contains(" bpfel ") {
         return Err(format!("{} does not know the target bpf; name another in CLANG", clang.display()));
     }
-    let object = PathBuf::from(of_cargo("OUT_DIR")).join(format!("{name}.bpf.o"));
+    let object = out_dir().join(format!("{name}.bpf.o"));
     let status = Command::new(&clang)
         .args(["-target", target, "-mcpu=v3", "-O2", "-g", "-ffreestanding", "-Wall", "-Wextra", "-Werror"])
         // The same bytes from whatever folder.

@@ -11,11 +11,12 @@ use std::sync::{Mutex, PoisonError};
 use file_rotate::compression::Compression;
 use file_rotate::suffix::AppendCount;
 use file_rotate::{ContentLimit, FileRotate};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::prelude::*;
-use tracing_subscriber::{EnvFilter, Layer, Registry};
+use tracing_subscriber::{Layer, Registry};
 
 use super::Failure;
 use super::config::{LogConfig, LogFormat};
@@ -41,7 +42,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     // Libraries are heard when something is wrong; the level is ours.
-    let filter = EnvFilter::new(format!("warn,dockhealth={}", config.level));
+    let filter = Targets::new().with_default(tracing::Level::WARN).with_target("dockhealth", config.level);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false).with_timer(UtcMillis);
     match config.format {
         LogFormat::Text => lines.with_target(false).with_filter(filter).boxed(),
