@@ -1,5 +1,7 @@
 //! `dockhealth antagonist`: attacks containers of this host that consent, and undoes what it did.
 
+mod drill;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -47,7 +49,7 @@ const MAX_CONCURRENT: Setting = Setting::value("COUNT").flag_only().called(
 const SCENARIO: Setting = Setting::value("FILE|NAME").flag_only().called(
     "scenario",
     FAULTS,
-    "Play a scenario instead: a TOML file, or one of random-stop, random-loss, mixed, bystanders",
+    "Play a scenario instead: a TOML file, or one of those that `antagonist drill --list` lists",
 );
 const DRY_RUN: Setting =
     Setting::switch().flag_only().called("dry-run", OPTIONS, "Say who would be attacked, and do nothing");
@@ -77,7 +79,8 @@ pub(super) fn command() -> Command {
         &t::DOCKER_HOST,
     ][..];
     let about = "Attack random containers of this host that consent, to see them healed";
-    with_settings(Command::new("antagonist").about(about), &[own]).after_help(
+    let command = Command::new("antagonist").about(about).args_conflicts_with_subcommands(true);
+    with_settings(command.subcommand(drill::command()), &[own]).after_help(
         "Parts of dockhealth, and containers labelled dockhealth.chaos=false, are never attacked. Every fault is written \
          down in DATA-DIR/chaos before it is done, and undone by a process of its own when the antagonist dies; \
          docs/chaos.md has the rest. Ends with 1 when a scenario did not come out as it expects.",
@@ -178,6 +181,9 @@ fn read_scenario(text: &str) -> Result<Scenario, String> {
 
 /// Attacks until told to stop, or the end.
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    if let Some((_, matches)) = matches.subcommand() {
+        return drill::run(matches);
+    }
     let config = config(Resolver::new(matches))?;
     let summary = block_on(async {
         let engine = Engine::connect(&config.engine).map_err(|error| Failure::Usage(error.to_string()))?;
@@ -188,7 +194,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
             engine.ping().await?;
             return play(&config, &engine, None).await;
         }
-        refuse_the_impossible(&config)?;
+        refuse_the_impossible(&config.antagonist.scenario)?;
         let ledger = Ledger::open(&config.data_dir).map_err(|error| {
             Failure::Failed(format!("{error}; choose a folder that can be written with --data-dir"))
         })?;
@@ -228,8 +234,8 @@ async fn play(config: &Config, engine: &Engine, ledger: Option<Ledger>) -> Resul
 }
 
 /// What this kernel cannot do is refused before anything is done.
-fn refuse_the_impossible(config: &Config) -> Result<(), Failure> {
-    let kinds = config.antagonist.scenario.kinds();
+fn refuse_the_impossible(scenario: &Scenario) -> Result<(), Failure> {
+    let kinds = scenario.kinds();
     if !kinds.iter().any(|kind| kind.is_of_network()) {
         return Ok(());
     }
