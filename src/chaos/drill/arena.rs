@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_mins(2);
 pub struct Resting {
     /// The healer said that it fails, and not yet that it is well.
     failing: bool,
+    /// Since the fault was over it was seen well: its checks pass, so that the next fault can be told from this one.
+    well: bool,
     /// When its fault was over; `None`: it is not.
     over: Option<Instant>,
 }
@@ -45,7 +47,7 @@ impl Roster {
     /// The healer said that it fails.
     pub fn fails(&mut self, name: &ContainerName) {
         if let Some(resting) = self.0.get_mut(name) {
-            resting.failing = true;
+            (resting.failing, resting.well) = (true, false);
         }
     }
 
@@ -54,6 +56,19 @@ impl Roster {
         if let Some(resting) = self.0.get_mut(name) {
             resting.failing = false;
         }
+    }
+
+    /// Its checks pass.
+    pub fn seen_well(&mut self, name: &ContainerName) {
+        if let Some(resting) = self.0.get_mut(name) {
+            resting.well = resting.over.is_some() && !resting.failing;
+        }
+    }
+
+    /// Those of which it is not known yet whether their checks pass.
+    pub fn waiting(&self) -> impl Iterator<Item = &ContainerName> {
+        let waits = |resting: &Resting| resting.over.is_some() && !resting.failing && !resting.well;
+        self.0.iter().filter(move |(_, resting)| waits(resting)).map(|(name, _)| name)
     }
 
     /// Whether it still carries a fault, or recovers from it.
@@ -70,7 +85,7 @@ impl Roster {
 impl Resting {
     fn rests(self, now: Instant) -> bool {
         let Some(over) = self.over else { return true };
-        let waits = if self.failing { PATIENCE } else { NEWS_TAKE };
+        let waits = if self.failing || !self.well { PATIENCE } else { NEWS_TAKE };
         now < over + waits
     }
 }
@@ -137,11 +152,15 @@ mod tests {
         roster.attacked(&web);
         assert!(roster.is_resting(&web, after(999)));
         roster.over(&web, now);
+        assert!(roster.is_resting(&web, after(3)) && roster.waiting().eq([&web]));
+        roster.seen_well(&web);
         assert!(roster.is_resting(&web, after(2)) && !roster.is_resting(&web, after(3)));
         roster.fails(&web);
         assert!(roster.is_resting(&web, after(119)) && !roster.is_quiet(after(119)));
         assert!(roster.is_quiet(after(120)), "nobody waits for ever");
         roster.settled(&web);
+        assert!(!roster.is_quiet(after(3)), "it was given up, or its checks are to come");
+        roster.seen_well(&web);
         assert!(roster.is_quiet(after(3)));
     }
 }

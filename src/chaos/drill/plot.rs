@@ -10,7 +10,7 @@ use crate::model::{DrillFault, DrillReport, FaultOutcome};
 /// Widths, in the SVG's own units.
 const WIDTH: f64 = 900.0;
 const LABELS: f64 = 170.0;
-const RIGHT: f64 = 20.0;
+const RIGHT: f64 = 40.0;
 const LANE: f64 = 22.0;
 const TOP: f64 = 24.0;
 /// Containers that have a lane in the timeline.
@@ -46,7 +46,8 @@ pub(super) fn spans(report: &DrillReport) -> String {
     let mut svg = open(height, "Time from the fault, by kind");
     for decade in 0..=decades as u32 {
         let ms = 10_u64.pow(decade + 2);
-        tick(&mut svg, x(ms), height, &span(ms));
+        // Not in minutes: 100 s reads better than 1 min 40 s.
+        tick(&mut svg, x(ms), height, &if ms < 1000 { span(ms) } else { format!("{} s", ms / 1000) });
     }
     for (row, (kind, (word, class, of))) in
         kinds.keys().flat_map(|kind| SERIES.iter().map(move |series| (kind, series))).enumerate()
@@ -164,11 +165,13 @@ fn tick(svg: &mut String, x: f64, height: f64, label: &str) {
 }
 
 fn lane(svg: &mut String, y: f64, label: &str) {
-    let short: String = label.chars().take(LABEL).collect();
-    let more = if short.len() < label.len() { "…" } else { "" };
+    // Names that begin alike are told apart by their ends.
+    let cut = label.chars().count().saturating_sub(LABEL);
+    let short: String = label.chars().skip(cut).collect();
+    let less = if cut > 0 { "…" } else { "" };
     let _ = write!(
         svg,
-        "<text class=\"lane\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}{more}<title>{}</title></text>",
+        "<text class=\"lane\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{less}{}<title>{}</title></text>",
         LABELS - 10.0,
         y + 4.0,
         escape(&short),

@@ -129,7 +129,12 @@ fn host(api: &Api, engine: &EngineId) -> Result<HostName, Failure> {
 
 /// Whether what becomes of it can be judged.
 fn takes_part(view: &ContainerView) -> bool {
-    view.monitored && matches!(view.health.as_str(), "healthy" | "degraded" | "not_pingable")
+    view.monitored && (is_well(view) || view.health == "not_pingable")
+}
+
+/// Whether its checks pass.
+pub(super) fn is_well(view: &ContainerView) -> bool {
+    matches!(view.health.as_str(), "healthy" | "degraded")
 }
 
 async fn wait_until_healthy(

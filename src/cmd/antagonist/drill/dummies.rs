@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::chaos::{Scenario, Selector};
 use crate::cmd::{Failure, own_image};
 use crate::docker::{AnonymousVolumes, ContainerActuator, ContainerBuilder, ContainerSource, Engine};
 use crate::model::{ContainerName, DrillId};
@@ -28,42 +29,52 @@ impl Dummies {
         Self { engine, id, short }
     }
 
-    /// Makes and starts so many; a quarter of them, one at least, are what the others need.
-    pub(super) async fn raise(&self, count: u32) -> Result<Vec<ContainerName>, Failure> {
+    /// Makes and starts so many. Where the scenario asks for that, a quarter of them, one at least, are what the others
+    /// need.
+    pub(super) async fn raise(&self, count: u32, scenario: &Scenario) -> Result<Vec<ContainerName>, Failure> {
         own_image::make(&self.engine, ("dockhealth", &self.tag())).await?;
         self.engine.create_network(&self.network(), (LABEL, &self.id.to_string())).await?;
         let mut names = Vec::new();
+        let needed = cares(scenario).then(|| (count / 4).max(1));
         for number in 1..=count {
             let name =
                 ContainerName::new(format!("{}-{number}", self.network())).expect("made of valid parts");
-            let container = self.engine.create(&name, &self.body(number, count)).await?;
+            let parts = needed.map(|needed| self.parts(number, needed));
+            let container = self.engine.create(&name, &self.body(parts)).await?;
             self.engine.start(&container).await?;
             names.push(name);
         }
         Ok(names)
     }
 
-    fn body(&self, number: u32, count: u32) -> Value {
-        let needed = (count / 4).max(1);
-        let service = |number: u32| format!("needed-{number}");
+    fn body(&self, parts: Option<[(&str, String); 4]>) -> Value {
         let mut labels = json!({
             "dockhealth.monitor": "true", "dockhealth.on-stop": "restart", "dockhealth.chaos": "true",
             LABEL: self.id.to_string(),
-            "com.docker.compose.project": self.network(),
         });
-        if number <= needed {
-            labels[PART] = json!("needed");
-            labels["com.docker.compose.service"] = json!(service(number));
-        } else {
-            labels[PART] = json!("needs");
-            labels["com.docker.compose.service"] = json!(format!("needs-{number}"));
-            let of = service((number - 1) % needed + 1);
-            labels["com.docker.compose.depends_on"] = json!(format!("{of}:service_started:false"));
+        for (label, value) in parts.into_iter().flatten() {
+            labels[label] = json!(value);
         }
         json!({
             "Image": format!("dockhealth:{}", self.tag()), "Cmd": ["dummy", "--every", "1h"], "Labels": labels,
             "HostConfig": { "NetworkMode": self.network() },
         })
+    }
+
+    /// The labels of a number as compose would set them: each of the first is a service that some of the rest need.
+    fn parts(&self, number: u32, needed: u32) -> [(&'static str, String); 4] {
+        let (part, service, needs) = if number <= needed {
+            ("needed", format!("needed-{number}"), String::new())
+        } else {
+            let of = (number - 1) % needed + 1;
+            ("needs", format!("needs-{number}"), format!("needed-{of}:service_started:false"))
+        };
+        [
+            (PART, part.to_owned()),
+            ("com.docker.compose.project", self.network()),
+            ("com.docker.compose.service", service),
+            ("com.docker.compose.depends_on", needs),
+        ]
     }
 
     /// Removes all of it, as far as it is there.
@@ -83,4 +94,10 @@ impl Dummies {
     fn tag(&self) -> String {
         format!("drill-{}", self.short)
     }
+}
+
+/// Whether a scenario tells containers apart by what they are to each other.
+fn cares(scenario: &Scenario) -> bool {
+    let of_part = |selector: &Selector| matches!(selector, Selector::Label(key, _) if key == PART);
+    scenario.phases.iter().any(|phase| phase.targets.selectors.iter().any(of_part))
 }

@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::cast::is_well;
 use crate::chaos::drill::Roster;
-use crate::client::{Api, ApiError, Method};
+use crate::client::{Api, ApiError, ContainerView, Method};
 use crate::cmd::Failure;
 use crate::model::{DrillId, DrillReport, DrillRequest, Event, EventKind};
 
 /// Between two questions for events.
 const ASK_EVERY: Duration = Duration::from_millis(250);
+/// Between two questions how those are who are to recover.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two words that the drill goes on; the agent believes each for 20 s.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// After so long without a word that arrived, the agent has ended the drill.
@@ -33,6 +36,7 @@ pub(super) struct Line {
     roster: watch::Sender<Roster>,
     cursor: u64,
     renewed: Instant,
+    looked: Instant,
     events: Vec<Event>,
     /// What went wrong, each once.
     troubles: Vec<String>,
@@ -49,8 +53,17 @@ impl Line {
         let newest: Vec<Event> = api.get("/events?limit=1")?;
         let cursor = newest.first().map_or(0, |event| event.seq);
         let renewed = Instant::now();
-        let mut line =
-            Self { api, id, request, roster, cursor, renewed, events: Vec::new(), troubles: Vec::new() };
+        let mut line = Self {
+            api,
+            id,
+            request,
+            roster,
+            cursor,
+            renewed,
+            looked: renewed,
+            events: Vec::new(),
+            troubles: Vec::new(),
+        };
         line.renew()?;
         if line.wait_for(EventKind::DrillStarted)? {
             return Ok(line);
@@ -72,6 +85,10 @@ impl Line {
             // What was not heard now is asked for again: the cursor stands.
             if let Err(error) = self.listen() {
                 tracing::debug!(%error, "no events");
+            }
+            if self.looked.elapsed() >= LOOK_EVERY {
+                self.looked = Instant::now();
+                self.look();
             }
             if self.renewed.elapsed() >= RENEW_EVERY {
                 let _ = self.renew();
@@ -127,6 +144,18 @@ impl Line {
                 return Ok(());
             }
         }
+    }
+
+    /// Sees who is well again.
+    fn look(&self) {
+        if self.roster.borrow().waiting().next().is_none() {
+            return;
+        }
+        let path = format!("/containers?host={}", self.request.hostname);
+        let Ok(views) = self.api.get::<Vec<ContainerView>>(&path) else { return };
+        self.roster.send_modify(|roster| {
+            views.iter().filter(|view| is_well(view)).for_each(|view| roster.seen_well(&view.name));
+        });
     }
 
     fn hear(&mut self, event: Event) {

@@ -195,7 +195,7 @@ fn drill(config: &Config) -> Result<DrillReport, Failure> {
         let Some(count) = config.dummies else { return play(config, ready, None, &shutdown).await };
         let dummies = Dummies::of(engine, ready.id);
         note(&format!("making an image of this very program, and {count} containers of it"));
-        let played = match dummies.raise(count).await {
+        let played = match dummies.raise(count, &config.scenario).await {
             Ok(names) => play(config, ready, Some((&dummies, names)), &shutdown).await,
             Err(failure) => Err(failure),
         };
