@@ -26,7 +26,7 @@ pub use hold::{ActError, HogOrder, run_hog, run_holder};
 pub use inject::{
     InjectError, LossInjector, NetAbility, NetBackend, best_injector, in_netns, probe_backends,
 };
-pub use keeper::{Arena, Begun, Ended, Keeper, Nowhere, Spared, Swept, sweep};
+pub use keeper::{Arena, Begun, Ended, Keeper, Nowhere, Spared, Swept, Told, sweep};
 pub use lease::{Lease, LeaseId, Progress, Undone};
 pub use ledger::{Entry, Ledger, LedgerError};
 pub use plan::{Attack, PlannedAttack, PlannedTurn, Turn, schedule};

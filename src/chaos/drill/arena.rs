@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::chaos::{Arena, Attack, Begun, Ended, Spared};
+use crate::chaos::{Arena, Attack, Begun, Ended, Spared, Told};
 use crate::model::{ContainerId, ContainerName};
 
 /// So long after a fault is over, the healer's word of it may still be on its way.
@@ -112,6 +112,10 @@ impl<'a, A: Arena + ?Sized> DrillArena<'a, A> {
 impl<A: Arena + ?Sized> Arena for DrillArena<'_, A> {
     async fn begin(&mut self, attack: &Attack) -> Result<Begun, String> {
         self.arena.begin(attack).await
+    }
+
+    async fn begin_all(&mut self, attacks: &[Attack], told: &mut Told<'_>) {
+        self.arena.begin_all(attacks, told).await;
     }
 
     fn busy(&self) -> BTreeSet<ContainerId> {
