@@ -235,7 +235,7 @@ pub struct DrillReport {
     pub faults_left_out: u64,
     /// Actions without a fault that called for them (at most 200 are listed).
     pub false_alarms: Vec<FalseAlarm>,
-    /// Actions on containers that were down without a fault of this drill: right, and not its doing.
+    /// Actions on containers that take no part, or that were down without a fault of this drill: not its doing.
     pub other_actions: u64,
     /// How often something shared was found to blame (`breaker_opened`).
     pub shared_incidents: u64,

@@ -179,7 +179,7 @@ fn alarms(page: &mut String, report: &DrillReport) {
     }
     let _ = writeln!(
         page,
-        "<p class=\"soft\">Shared causes named: {}. Actions on what was down without a fault of this drill: {}.</p>",
+        "<p class=\"soft\">Shared causes named: {}. Actions that were not its doing: {}.</p>",
         report.shared_incidents, report.other_actions
     );
 }

@@ -46,6 +46,7 @@ fn story() -> Story {
             event("web-1", EventKind::ContainerRecovered, 12_000),
             event("web-3", EventKind::ContainerRestarted, 30_000),
         ],
+        containers: ["web-1", "web-2", "web-3"].map(|name| name.parse().unwrap()).into(),
         needs: std::collections::BTreeMap::new(),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Nobody carries two faults at once, so an event about a container answers the last fault on it, as long as that is in
 //! force or has just passed, or else the fault whose trouble it goes on with. An action that answers none is a false alarm,
-//! unless its container was down: that calls for a start whoever did it.
+//! unless its container was down, which calls for a start whoever did it, or takes no part: then it may have troubles of its
+//! own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -49,6 +50,8 @@ pub struct Story {
     pub faults: Vec<Injected>,
     /// What the host's agent said meanwhile.
     pub events: Vec<Event>,
+    /// Those who take part.
+    pub containers: BTreeSet<ContainerName>,
     /// Which containers each needs.
     pub needs: BTreeMap<ContainerName, BTreeSet<ContainerName>>,
 }
@@ -60,7 +63,7 @@ pub(super) struct Joined {
     pub(super) faults: Vec<DrillFault>,
     /// Actions that nothing called for, those on faults that were to be borne among them, oldest first.
     pub(super) alarms: Vec<FalseAlarm>,
-    /// Actions on what was down without a fault of ours.
+    /// Actions on what was down without a fault of ours, or takes no part.
     pub(super) others: u64,
     /// How often something shared was found to blame.
     pub(super) shared: u64,
@@ -140,6 +143,7 @@ impl Story {
                     match answers_to {
                         Some(fault) => answers[fault].actions.push(alarm),
                         None if trouble.is_some_and(|trouble| trouble.down) => joined.others += 1,
+                        None if !self.containers.contains(name) => joined.others += 1,
                         None => joined.alarms.push(alarm),
                     }
                 }

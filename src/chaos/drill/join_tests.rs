@@ -42,7 +42,8 @@ fn failing(container: &str, ailment: &str, time: i64) -> Event {
 }
 
 fn story(faults: Vec<Injected>, events: Vec<Event>) -> Story {
-    Story { faults, events, needs: BTreeMap::new() }
+    let names = ["a", "b", "c", "d", "calm", "crashed"];
+    Story { faults, events, containers: names.map(name).into(), needs: BTreeMap::new() }
 }
 
 fn outcomes(joined: &Joined) -> Vec<FaultOutcome> {
@@ -128,6 +129,8 @@ fn actions_without_a_fault_are_false_alarms_unless_it_was_down() {
     let events = vec![
         failing("calm", "loss", 1_000),
         event(Some("calm"), ContainerRestarted, 2_000),
+        failing("stranger", "loss", 1_000),
+        event(Some("stranger"), ContainerRestarted, 2_000),
         failing("crashed", "down", 1_000),
         event(Some("crashed"), ContainerStarted, 2_000),
         // The fault of it passed long ago.
@@ -136,7 +139,7 @@ fn actions_without_a_fault_are_false_alarms_unless_it_was_down() {
     ];
     let joined = story(vec![fault("a", "pause", 0, Some(5_000))], events).join();
     let alarms: Vec<_> = joined.alarms.iter().map(|alarm| alarm.container.as_str()).collect();
-    assert_eq!((alarms, joined.others), (vec!["calm", "a"], 1));
+    assert_eq!((alarms, joined.others), (vec!["calm", "a"], 2));
     assert_eq!(joined.faults[0].actions, 0);
     let mut by_hand = event(Some("calm"), ContainerRestarted, 2_000);
     by_hand.by = Actor::Operator;

@@ -294,7 +294,8 @@ async fn play(
         ended: Timestamp::now(),
         troubles,
     };
-    let report = report(header, &Story { faults, events, needs: cast.needs });
+    let containers = cast.thresholds.into_keys().collect();
+    let report = report(header, &Story { faults, events, containers, needs: cast.needs });
     if let Err(error) = line::store(&api, &report) {
         note(&format!("the report is not in the history: {error}"));
     }
