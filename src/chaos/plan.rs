@@ -311,6 +311,33 @@ mod tests {
         assert_eq!(turn(&named, 1, &two[..1]), []);
     }
 
+    #[test]
+    fn a_course_keeps_to_its_victim_while_that_is_there_and_a_ramp_grows() {
+        let again = scenario("faults = [\"kill\"]\ncourse = \"again\"");
+        let mut all = fleet(6);
+        let at = |containers: &[ContainerFacts], turn| {
+            let draw = Draw { seed: 3, phase: 0, turn };
+            Turn { draw, phase: &again.phases[0], busy: &BTreeSet::new(), room: 10 }.attacks(containers)
+        };
+        let victim = at(&all, 0)[0].name.clone();
+        assert!((1..20).all(|turn| at(&all, turn)[0].name == victim));
+        let place = all.iter().position(|container| container.name == victim).unwrap();
+        all[place].state = RunState::Exited;
+        assert_eq!(at(&all, 4), [], "nobody takes its place");
+        let ramp = scenario("faults = [\"loss=5-60%\"]\ncourse = \"ramp\"").phases.remove(0);
+        let ramp = Phase { lasts: Some(Duration::from_secs(120)), ..ramp };
+        let shares: Vec<f64> = (0..11)
+            .map(|turn| {
+                let draw = Draw { seed: 3, phase: 0, turn };
+                let attacks = Turn { draw, phase: &ramp, busy: &BTreeSet::new(), room: 1 }.attacks(&fleet(6));
+                let Fault::Loss(share) = attacks[0].fault else { panic!("{attacks:?}") };
+                share.percent()
+            })
+            .collect();
+        assert_eq!((shares[0], shares[5], shares[10]), (5.0, 32.0, 60.0));
+        assert!(shares.is_sorted(), "{shares:?}");
+    }
+
     /// What a seed does, to the letter: a change of this is a change for everybody who noted a seed.
     #[test]
     fn the_schedule_of_a_seed_is_the_same_for_ever() {

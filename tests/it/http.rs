@@ -6,6 +6,7 @@ mod backtest;
 mod changes;
 mod client;
 mod door;
+mod drills;
 mod history;
 mod measured;
 mod notify;
