@@ -127,7 +127,7 @@ where
                 ended = self.arena.ended() => self.over(ended),
                 () = turn => {
                     let moment = next.take().expect("the branch waits for one");
-                    self.turn(&moment).await;
+                    self.turn(&moment, shutdown).await;
                     // Turns that were missed while one took long are left out.
                     let now = begins.elapsed();
                     next = moments.by_ref().find(|moment| moment.at >= now);
@@ -194,7 +194,7 @@ where
         }
     }
 
-    async fn turn(&mut self, moment: &Moment<'_>) {
+    async fn turn(&mut self, moment: &Moment<'_>, shutdown: &CancellationToken) {
         if self.phase.replace(moment.draw.phase) != Some(moment.draw.phase)
             && self.config.scenario.phases.len() > 1
         {
@@ -221,6 +221,9 @@ where
         let attacks = Turn { draw: moment.draw, phase: moment.phase, busy: &busy, room }.attacks(&containers);
         if attacks.is_empty() {
             (self.say)(AntagonistNews::Nobody);
+        }
+        if shutdown.is_cancelled() {
+            return;
         }
         match self.config.mode {
             AttackMode::DryRun => {
@@ -320,4 +323,4 @@ async fn until(moment: Option<Instant>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,6 +1,7 @@
 //! Attacks on purpose: the antagonist, the dummy, and what hurts. Knows nothing of `monitor`.
 
 mod antagonist;
+mod campaign;
 mod draw;
 pub mod drill;
 mod dummy;
@@ -13,12 +14,15 @@ mod keeper;
 mod kill_point;
 mod lease;
 mod ledger;
+mod noted;
+mod order;
 mod plan;
 mod scenario;
 mod schedule;
 mod select;
 
 pub use antagonist::{AntagonistConfig, AntagonistNews, AttackMode, Summary, Verdict, run_antagonist};
+pub use campaign::{CampaignAsk, Campaigns, Consent, Ground, HostGround, seed_of_host};
 pub use draw::Draw;
 pub use dummy::{DummyConfig, DummyNews, run_dummy};
 pub use fault::{Fault, FaultError, FaultKind, FaultSpec};
@@ -29,6 +33,7 @@ pub use inject::{
 pub use keeper::{Arena, Begun, Ended, Keeper, Nowhere, Spared, Swept, Told, sweep};
 pub use lease::{Lease, LeaseId, Progress, Undone};
 pub use ledger::{Entry, Ledger, LedgerError};
+pub use noted::{Noted, note_of_swept};
 pub use plan::{Attack, PlannedAttack, PlannedTurn, Turn, schedule};
 pub use scenario::{
     AbortWhen, Course, Expectation, ExpectedOutcome, Moment, Phase, SHIPPED, Scenario, ScenarioError,

@@ -5,8 +5,8 @@ mod file;
 use std::fmt;
 use std::time::Duration;
 
-use super::{Draw, FaultKind, FaultSpec, Targets};
-use crate::model::format_span;
+use super::{Draw, Fault, FaultKind, FaultSpec, Targets};
+use crate::model::{ContainerId, format_span};
 
 pub use file::ScenarioError;
 
@@ -138,6 +138,45 @@ pub struct Moment<'a> {
 }
 
 impl Scenario {
+    /// A campaign of a single phase, as options say it: one of `faults` (a stop, where there is none) `every` so often.
+    pub fn attacks(
+        mut faults: Vec<FaultSpec>,
+        targets: Targets,
+        every: Duration,
+        lasts: Option<Duration>,
+        lease: Option<Duration>,
+    ) -> Self {
+        if faults.is_empty() {
+            faults.push(FaultSpec::Exact(Fault::Stop));
+        }
+        let name = "attacks".to_owned();
+        let only = Phase {
+            name: name.clone(),
+            faults,
+            targets,
+            every,
+            lasts,
+            lease,
+            course: Course::Anew,
+            expect: None,
+        };
+        Self {
+            name,
+            about: String::new(),
+            seed: None,
+            max_concurrent: USUAL_CONCURRENT,
+            abort: AbortWhen::default(),
+            phases: vec![only],
+        }
+    }
+
+    /// Never attacks `own`, the container of who plays it.
+    pub fn spare(&mut self, own: Option<&ContainerId>) {
+        for phase in &mut self.phases {
+            phase.targets.own = own.cloned();
+        }
+    }
+
     /// Every turn in order: within each phase one after each `every`, the last before the phase is over. Without end
     /// when the last phase is.
     pub fn moments(&self, seed: u64) -> impl Iterator<Item = Moment<'_>> {

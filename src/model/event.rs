@@ -133,6 +133,10 @@ event_kinds! {
     NotifyFailing = "notify_failing",
     /// They do again.
     NotifyWorks = "notify_works",
+    /// An antagonist did something to a container on purpose.
+    FaultInjected = "fault_injected",
+    /// That is over.
+    FaultEnded = "fault_ended",
 }
 
 impl std::fmt::Display for EventKind {

@@ -8,6 +8,7 @@ mod desired;
 mod drill;
 mod efficacy;
 mod event;
+mod fault_note;
 mod health;
 mod id;
 mod identity;
@@ -37,6 +38,7 @@ pub use drill::{
 };
 pub use efficacy::{AilmentKind, Assessment, Effect, EffectCounts, EfficacyReport, Figures};
 pub use event::{Actor, Event, EventDraft, EventId, EventKind};
+pub use fault_note::{FaultMoment, FaultNote};
 pub use health::Health;
 pub use id::{
     ContainerId, ContainerKey, ContainerName, EngineId, HostName, IdError, InstanceId, OperationId,

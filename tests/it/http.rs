@@ -4,6 +4,7 @@
 
 mod backtest;
 mod changes;
+mod chaos;
 mod client;
 mod door;
 mod drills;

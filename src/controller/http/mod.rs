@@ -2,6 +2,7 @@
 
 mod auth;
 mod backtest;
+mod chaos;
 mod containers;
 mod door;
 mod drills;

@@ -13,8 +13,8 @@ use super::auth::{Access, Origin, Shown, admit, shown};
 use super::problem::{Problem, quoted};
 use super::request::{Arrival, MAX_BODY, MAX_REPORT, Query, Request, percent_decode, read_body};
 use super::{
-    Answer, Api, backtest, containers, door, drills, events, hosts, notifications, placement, processes,
-    report, series, settings, stream, system, tokens, top,
+    Answer, Api, backtest, chaos, containers, door, drills, events, hosts, notifications, placement,
+    processes, report, series, settings, stream, system, tokens, top,
 };
 use crate::controller::counters::Counter;
 use crate::model::{Scope, clean};
@@ -88,6 +88,10 @@ routes! {
     GET "/api/v1/top" READ ["by", "window", "host", "limit"] => top::top;
     POST "/api/v1/backtest" READ [] => backtest::backtest;
     GET "/api/v1/placement" READ ["cpu", "memory"] => placement::placement;
+
+    POST "/api/v1/chaos" WRITE [] => chaos::begin;
+    DELETE "/api/v1/chaos" WRITE ["host", "campaign"] => chaos::end;
+    PUT "/api/v1/chaos/{campaign}" WRITE [] => chaos::renew;
 
     GET "/api/v1/events" READ ["after", "before", "kind", "host", "container", "limit"] => events::events;
     GET "/api/v1/incidents" READ ["open", "host", "limit"] => events::incidents;

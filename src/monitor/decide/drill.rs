@@ -178,6 +178,11 @@ impl HostState {
         self.drill.as_ref().map(|drill| drill.until)
     }
 
+    /// The drill that `name` takes part in.
+    pub fn drill_of(&self, name: &ContainerName) -> Option<DrillId> {
+        self.drill.as_ref().filter(|drill| drill.holds(name)).map(|drill| drill.id)
+    }
+
     /// The line that `why` shows of a container that takes part.
     pub(super) fn drill_words(&self, name: &ContainerName) -> Option<String> {
         let drill = self.drill.as_ref().filter(|drill| drill.holds(name))?;
@@ -189,7 +194,7 @@ impl HostState {
 
     /// Whether `name` takes part in a drill.
     pub(super) fn is_drilled(&self, name: &ContainerName) -> bool {
-        self.drill.as_ref().is_some_and(|drill| drill.set_aside.contains_key(name))
+        self.drill_of(name).is_some()
     }
 
     /// The restarts that count against the host's budget when `name` is to be restarted.

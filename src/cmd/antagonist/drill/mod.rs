@@ -23,10 +23,12 @@ use self::cast::Cast;
 use self::dummies::Dummies;
 use self::line::Line;
 use self::record::Recorder;
-use super::{read_scenario, refuse_the_impossible};
+use super::history::History;
+use super::read_scenario;
 use crate::chaos::drill::{DrillArena, Header, Roster, Story, page, report};
 use crate::chaos::{
-    AntagonistConfig, AttackMode, Keeper, Ledger, SHIPPED, Scenario, Selector, run_antagonist, sweep,
+    AntagonistConfig, AttackMode, Keeper, Ledger, NetAbility, Noted, SHIPPED, Scenario, Selector,
+    run_antagonist, sweep,
 };
 use crate::cmd::output::{Table, note, print_json};
 use crate::cmd::reach::{self, Reach};
@@ -121,12 +123,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
 }
 
 fn resolve(r: &mut Resolver) -> Config {
-    let scenario = r.positional("scenario", read_scenario).pop();
+    let scenario = r.positional("scenario", read_scenario).pop().map(|(_, scenario)| scenario);
     let mut scenario = scenario.unwrap_or_else(|| usual().parse().expect("shipped scenarios are tested"));
-    let own = own_container_id();
-    for phase in &mut scenario.phases {
-        phase.targets.own.clone_from(&own);
-    }
+    scenario.spare(own_container_id().as_ref());
     // Below 2^53, so that every program that reads the report's JSON has it exactly.
     let seed = r.opt(&options::SEED, options::seed).or(scenario.seed);
     let formats = [("table", Format::Table), ("json", Format::Json)];
@@ -180,7 +179,7 @@ fn drill(config: &Config) -> Result<DrillReport, Failure> {
     }
     let report = block_on(async {
         let engine = Engine::connect(&config.engine).map_err(|error| Failure::Usage(error.to_string()))?;
-        refuse_the_impossible(&config.scenario)?;
+        NetAbility::refusals(&config.scenario.kinds()).map_err(Failure::Failed)?;
         let ledger = Ledger::open(&config.data_dir).map_err(|error| {
             Failure::Failed(format!("{error}; choose a folder that can be written with --data-dir"))
         })?;
@@ -255,11 +254,15 @@ async fn play(
     let (stop, stopped) = mpsc::channel();
     let following = std::thread::spawn(move || line.follow(&stopped));
     let taking_part: BTreeSet<_> = cast.thresholds.keys().cloned().collect();
-    let mut keeper = Keeper::new(ready.ledger, config.engine.clone(), Some(ready.id.to_string()));
-    let mut arena = DrillArena::new(&mut keeper, taking_part, seen);
+    let history = History::of(&config.data_dir);
+    let keeper = Keeper::new(ready.ledger, config.engine.clone(), Some(ready.id.to_string()));
+    let mut noted = Noted::new(Box::new(keeper), None, history.tell());
+    let mut arena = DrillArena::new(&mut noted, taking_part, seen);
     let plan = AntagonistConfig { scenario: scenario.clone(), seed: config.seed, mode: AttackMode::Act };
     let mut recorder = Recorder::new(&scenario, &cast.thresholds, roster.clone());
     run_antagonist(&plan, &ready.engine, &mut arena, shutdown, |news| recorder.hear(&news)).await;
+    drop(noted);
+    history.finish();
     let mut troubles = Vec::new();
     if let Some(why) = &recorder.aborted {
         troubles.push(format!("the campaign ended early: {why}"));

@@ -6,8 +6,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, Ref, ResponseBuilder};
 
 use super::super::{
-    backtest, containers, drills, dto, events, hosts, notifications, placement, processes, report, series,
-    settings, stream, system, tokens, top,
+    backtest, chaos, containers, drills, dto, events, hosts, notifications, placement, processes, report,
+    series, settings, stream, system, tokens, top,
 };
 
 #[derive(OpenApi)]
@@ -24,6 +24,7 @@ use super::super::{
         settings::threshold, settings::set_threshold, settings::freezes, settings::freeze, settings::unfreeze,
         hosts::list, hosts::show, hosts::forget,
         series::of_container, series::of_host, report::report, top::top, placement::placement, backtest::backtest,
+        chaos::begin, chaos::end, chaos::renew,
         events::events, events::incidents, drills::list, drills::show, drills::begin, drills::end, drills::report,
         notifications::list, notifications::test, stream::stream,
         tokens::list, tokens::create, tokens::revoke,
