@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{BusError, ChaosOrder, ChaosReport};
 use crate::model::{
-    CheckRecord, ContainerId, ContainerName, EffectCounts, EfficacyReport, EngineId, Event, FaultNote,
-    Freeze, Health, HostIdentity, HostName, InstanceId, LossPercent, MetricTick, ProcessList, Rate, RunState,
-    Threshold, Timestamp,
+    CheckRecord, ContainerId, ContainerName, DrillId, EffectCounts, EfficacyReport, EngineId, Event,
+    FaultNote, Freeze, Health, HostIdentity, HostName, InstanceId, LossPercent, MetricTick, ProcessList,
+    Rate, RunState, Threshold, Timestamp,
 };
 
 /// The version written into every message.
@@ -241,6 +241,17 @@ pub enum AgentCommand {
     Disputed {
         /// Who claims what, in one plain sentence.
         reason: String,
+    },
+    /// A drill begins on this host, or goes on: it is believed for so long unless it is said again.
+    Drill {
+        /// Which.
+        id: DrillId,
+        /// The scenario's name.
+        scenario: String,
+        /// The containers that take part.
+        containers: Vec<ContainerName>,
+        /// For how long, milliseconds; 0: it is over.
+        for_ms: u64,
     },
     /// What the controller says of the fleet: to a host that asks for leave, that does not know the budget, or that is
     /// one of several that fail at once.

@@ -3,6 +3,7 @@
 mod antagonist;
 mod campaign;
 mod draw;
+pub mod drill;
 mod dummy;
 mod fault;
 #[cfg(test)]
@@ -29,13 +30,13 @@ pub use hold::{ActError, HogOrder, run_hog, run_holder};
 pub use inject::{
     InjectError, LossInjector, NetAbility, NetBackend, best_injector, in_netns, probe_backends,
 };
-pub use keeper::{Arena, Begun, Ended, Keeper, Nowhere, Swept, sweep};
+pub use keeper::{Arena, Begun, Ended, Keeper, Nowhere, Spared, Swept, Told, sweep};
 pub use lease::{Lease, LeaseId, Progress, Undone};
 pub use ledger::{Entry, Ledger, LedgerError};
 pub use noted::{Noted, note_of_swept};
 pub use plan::{Attack, PlannedAttack, PlannedTurn, Turn, schedule};
 pub use scenario::{
-    AbortWhen, Expectation, ExpectedOutcome, Moment, Phase, SHIPPED, Scenario, ScenarioError,
+    AbortWhen, Course, Expectation, ExpectedOutcome, Moment, Phase, SHIPPED, Scenario, ScenarioError,
     USUAL_CONCURRENT, USUAL_LEASE,
 };
 pub use schedule::{LossPhase, LossPlan, LossPlanError, RandomLoss};

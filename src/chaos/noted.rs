@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Arena, Attack, Begun, Ended, Lease, LeaseId, Swept, Undone};
-use crate::model::{ContainerId, FaultMoment, FaultNote};
+use super::{Arena, Attack, Begun, Ended, Lease, LeaseId, Spared, Swept, Told, Undone};
+use crate::model::{ContainerId, ContainerName, FaultMoment, FaultNote};
 
 /// `arena`, of whose faults `note` is told as they begin and end. It must not wait for anything.
 pub struct Noted<N> {
@@ -21,6 +21,12 @@ impl<N: FnMut(FaultNote)> Noted<N> {
     /// Of the faults of `campaign`, where they are part of one over the fleet.
     pub fn new(arena: Box<dyn Arena>, campaign: Option<Uuid>, note: N) -> Self {
         Self { arena, campaign, note, told: BTreeMap::new() }
+    }
+
+    fn begun(&mut self, attack: &Attack, begun: &Begun) {
+        let injected = injected(attack, begun, self.campaign);
+        self.told.insert(begun.lease, injected.clone());
+        (self.note)(injected);
     }
 
     /// One that could not be undone goes on: whoever sweeps it tells of its end.
@@ -49,6 +55,17 @@ fn note(lease: &Lease, campaign: Option<Uuid>, moment: FaultMoment) -> FaultNote
     }
 }
 
+fn injected(attack: &Attack, begun: &Begun, campaign: Option<Uuid>) -> FaultNote {
+    FaultNote {
+        fault_id: begun.lease.to_string(),
+        container: attack.name.clone(),
+        fault: attack.fault.to_string(),
+        lease_ms: attack.lease.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
+        campaign,
+        moment: FaultMoment::Injected(begun.how.clone()),
+    }
+}
+
 fn ended_by(how: Undone) -> FaultMoment {
     let word = match how {
         Undone::ByUs => "undone",
@@ -62,21 +79,29 @@ fn ended_by(how: Undone) -> FaultMoment {
 impl<N: FnMut(FaultNote) + Send> Arena for Noted<N> {
     async fn begin(&mut self, attack: &Attack) -> Result<Begun, String> {
         let begun = self.arena.begin(attack).await?;
-        let note = FaultNote {
-            fault_id: begun.lease.to_string(),
-            container: attack.name.clone(),
-            fault: attack.fault.to_string(),
-            lease_ms: attack.lease.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
-            campaign: self.campaign,
-            moment: FaultMoment::Injected(begun.how.clone()),
-        };
-        self.told.insert(begun.lease, note.clone());
-        (self.note)(note);
+        self.begun(attack, &begun);
         Ok(begun)
+    }
+
+    async fn begin_all(&mut self, attacks: &[Attack], told: &mut Told<'_>) {
+        let Self { arena, campaign, note, told: noted } = self;
+        let mut each = |attack: &Attack, outcome: Result<Begun, String>| {
+            if let Ok(begun) = &outcome {
+                let injected = injected(attack, begun, *campaign);
+                noted.insert(begun.lease, injected.clone());
+                note(injected);
+            }
+            told(attack, outcome);
+        };
+        arena.begin_all(attacks, &mut each).await;
     }
 
     fn busy(&self) -> BTreeSet<ContainerId> {
         self.arena.busy()
+    }
+
+    fn spares(&self, name: &ContainerName) -> Option<Spared> {
+        self.arena.spares(name)
     }
 
     fn release(&mut self, container: &ContainerId) {

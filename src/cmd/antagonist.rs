@@ -1,5 +1,6 @@
 //! `dockhealth antagonist`: attacks containers of this host that consent, and undoes what it did.
 
+mod drill;
 mod fleet;
 mod history;
 
@@ -53,7 +54,7 @@ const MAX_CONCURRENT: Setting = Setting::value("COUNT").flag_only().called(
 const SCENARIO: Setting = Setting::value("FILE|NAME").flag_only().called(
     "scenario",
     FAULTS,
-    "Play a scenario instead: a TOML file, or one of random-stop, random-loss, mixed, bystanders",
+    "Play a scenario instead: a TOML file, or one of those that `antagonist drill --list` lists",
 );
 const DRY_RUN: Setting =
     Setting::switch().flag_only().called("dry-run", OPTIONS, "Say who would be attacked, and do nothing");
@@ -85,7 +86,8 @@ pub(super) fn command() -> Command {
     ][..];
     let groups: Vec<_> = std::iter::once(own).chain(reach::SETTINGS.iter().copied()).collect();
     let about = "Attack random containers that consent, of this host or of the fleet, to see them healed";
-    with_settings(Command::new("antagonist").about(about), &groups).after_help(
+    let command = Command::new("antagonist").about(about).args_conflicts_with_subcommands(true);
+    with_settings(command.subcommand(drill::command()), &groups).after_help(
         "Parts of dockhealth, and containers labelled dockhealth.chaos=false, are never attacked. Every fault is written \
          down in DATA-DIR/chaos before it is done, and undone by a process of its own when the antagonist dies; \
          docs/chaos.md has the rest. Ends with 1 when a scenario did not come out as it expects.",
@@ -179,6 +181,9 @@ fn read_scenario(text: &str) -> Result<(String, Scenario), String> {
 
 /// Attacks until told to stop, or the end.
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    if let Some((_, matches)) = matches.subcommand() {
+        return drill::run(matches);
+    }
     let config = config(Resolver::new(matches))?;
     if let Some(fleet) = &config.fleet {
         let wish = match (config.sweep_only, config.plan) {

@@ -7,6 +7,7 @@ mod changes;
 mod chaos;
 mod client;
 mod door;
+mod drills;
 mod history;
 mod measured;
 mod notify;

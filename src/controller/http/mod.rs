@@ -6,6 +6,7 @@ mod backtest;
 mod chaos;
 mod containers;
 mod door;
+mod drills;
 pub(crate) mod dto;
 mod events;
 mod exposition;

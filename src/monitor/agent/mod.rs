@@ -238,9 +238,10 @@ fn interruption(entry: &JournalEntry) -> EventDraft {
         "The agent ended during the {} of {}; what became of it is judged anew.",
         entry.kind, entry.container
     );
-    EventDraft::new(EventKind::ActionInterrupted, Actor::Agent, text)
+    let draft = EventDraft::new(EventKind::ActionInterrupted, Actor::Agent, text)
         .about(&entry.container)
-        .with(serde_json::json!({ "op": entry.op }))
+        .with(serde_json::json!({ "op": entry.op }));
+    EventDraft { drill_id: entry.drill, ..draft }
 }
 
 /// What the database remembers that decisions need.
@@ -262,7 +263,7 @@ async fn recall(db: &AgentDb, policy: &Policy) -> Result<Memory, StoreError> {
     Ok(Memory {
         actions: journal
             .into_iter()
-            .filter(|entry| entry.by == Actor::Agent)
+            .filter(|entry| entry.by == Actor::Agent && entry.drill.is_none())
             .map(|entry| (entry.container, entry.kind, entry.started))
             .collect(),
         interrupted,

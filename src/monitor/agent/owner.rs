@@ -20,16 +20,18 @@ use crate::bus::{
 };
 use crate::docker::{EngineInfo, EngineMachine};
 use crate::model::{
-    Actor, CheckKind, ContainerName, DesiredState, Event, EventDraft, EventId, EventKind, Freeze,
-    HostIdentity, Timestamp,
+    Actor, CheckKind, ContainerName, DesiredState, Event, EventDraft, EventId, EventKind, FaultNote, Freeze,
+    HostIdentity, Timestamp, clean,
 };
 use crate::monitor::decide::{
-    Decision, Detector, FleetQuestion, FleetWord, HostState, Input, Memory, Target,
+    Decision, Detector, DrillOrder, FleetQuestion, FleetWord, HostState, Input, Memory, Target,
 };
 
 /// Events kept per container for `why`, and containers they are kept for.
 const EVENTS_KEPT: usize = 50;
 const STORIES_KEPT: usize = 4096;
+/// The longest name of a drill's scenario that is repeated.
+const SCENARIO_SHOWN: usize = 80;
 /// The longest the owner sleeps, so that what depends on wall time (a freeze's end) is never missed for long.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
@@ -133,7 +135,7 @@ impl Owner {
         messages.close();
         while let Ok(message) = messages.try_recv() {
             if let Message::Fault(note) = message {
-                self.emit(note.draft());
+                self.emit_fault(&note);
             }
         }
         self.emit(EventDraft::new(EventKind::AgentStopped, Actor::Agent, "The agent ended in order."));
@@ -177,7 +179,7 @@ impl Owner {
                 known.retain(|other| other.name != capability.name);
                 known.push(capability);
             }
-            Message::Fault(note) => self.emit(note.draft()),
+            Message::Fault(note) => self.emit_fault(&note),
             Message::Identity(identity) => self.identity = *identity,
             // Who asked may be gone, when the agent ends.
             Message::Targets(answer) => drop(answer.send(self.state.targets())),
@@ -225,6 +227,12 @@ impl Owner {
             }
             Decision::Release(name, at) => keeper.keep(Keep::Release(name, at)),
         }
+    }
+
+    /// What was done to a container on purpose; within a drill it carries its id too.
+    fn emit_fault(&mut self, note: &FaultNote) {
+        let drill_id = self.state.drill_of(&note.container);
+        self.emit(EventDraft { drill_id, ..note.draft() });
     }
 
     fn emit(&mut self, mut draft: EventDraft) {
@@ -327,12 +335,21 @@ impl Owner {
                 self.freeze(Some(Freeze { since, until, by: "the agent's own socket".to_owned() }))
             }
             AgentCommand::Unfreeze => self.freeze(None),
+            AgentCommand::Drill { id, scenario, containers, for_ms } => match self.state.drill_refusal(id) {
+                Some(reason) => AgentReply::Error(CommandError::Refused { reason }),
+                None => self.done(Input::Drill(DrillOrder {
+                    id,
+                    scenario: clean(&scenario, SCENARIO_SHOWN),
+                    containers: containers.into_iter().collect(),
+                    lasts: Duration::from_millis(for_ms),
+                })),
+            },
             AgentCommand::ChaosBegin { .. }
             | AgentCommand::ChaosPlan { .. }
             | AgentCommand::ChaosRenew { .. }
             | AgentCommand::ChaosEnd { .. } => return faults::order(&self.wiring.faults, command, to),
             AgentCommand::Fault { note } => {
-                self.emit(note.draft());
+                self.emit_fault(&note);
                 AgentReply::Done
             }
             AgentCommand::Disputed { reason } => self.done(Input::Disputed(reason)),
@@ -445,6 +462,7 @@ fn is_about_containers(command: &AgentCommand) -> bool {
         AgentCommand::Freeze { .. }
         | AgentCommand::Unfreeze
         | AgentCommand::Disputed { .. }
+        | AgentCommand::Drill { .. }
         | AgentCommand::Fleet { .. }
         | AgentCommand::ChaosBegin { .. }
         | AgentCommand::ChaosPlan { .. }
