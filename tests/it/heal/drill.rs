@@ -62,15 +62,16 @@ fn twelve_faults_are_found_nobody_else_is_touched_and_nobody_is_told() {
         [[phase]]
         name = "silent"
         faults = ["loss=100%"]
-        every = "2s"
-        for = "9s"
+        every = "3s"
+        for = "14s"
         lease = "15s"
         expect = { outcome = "healed", within = "30s" }
         [[phase]]
         name = "slight"
+        targets = ["15%"]
         faults = ["loss=5%"]
-        every = "500ms"
-        for = "1200ms"
+        every = "200ms"
+        for = "300ms"
         lease = "3s"
         expect = { outcome = "untouched", within = "3s" }
     "#;

@@ -277,8 +277,10 @@ async fn play(
     let line =
         following.join().map_err(|_| Failure::Failed("the line to the controller broke".to_owned()))?;
     // While the drill still marks what becomes of them.
-    if let Some((dummies, _)) = &dummies {
-        dummies.clear().await?;
+    if let Some((dummies, _)) = &dummies
+        && let Err(failure) = dummies.clear().await
+    {
+        note(&format!("the dummies are not all removed yet: {failure}"));
     }
     let (api, events, trouble) = line.end();
     troubles.extend(trouble);
