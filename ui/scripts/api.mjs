@@ -10,4 +10,4 @@ for (const operations of Object.values(description.paths)) {
   // Paths name what is asked for; operations would be told apart by names that not all of them have alone.
   for (const operation of Object.values(operations)) delete operation.operationId;
 }
-writeFileSync(target, astToString(await openapi(description)));
+writeFileSync(target, astToString(await openapi(description, { defaultNonNullable: false })));

@@ -100,10 +100,12 @@ async function shop(engine) {
     return engine.docker('run', '--detach', '--stop-signal', 'KILL', '--name', `shop-${service}-1`, ...named, ...options, 'shop:7', 'sh', '-c', script);
   };
   await run('web', 'httpd -p 80 -h /www; while :; do dd if=/dev/zero bs=1M count=$((RANDOM % 60)) 2>/dev/null | md5sum >/dev/null; sleep 1; done');
-  const address = await engine.docker('inspect', '--format', '{{.NetworkSettings.IPAddress}}', 'shop-web-1');
-  await run('checkout', `while :; do for i in 1 2 3 4 5; do wget -q -T 1 -O /dev/null http://${address}/; done; sleep 1; done`);
+  await run('checkout', 'while :; do dd if=/dev/zero bs=1M count=$((RANDOM % 20)) 2>/dev/null | md5sum >/dev/null; sleep 3; done');
   await run('db', 'while :; do dd if=/dev/zero of=/data bs=64k count=$((RANDOM % 80)) conv=fsync 2>/dev/null; sleep 2; done');
   await run('queue', 'sleep 1000000');
   await engine.run('shop-mail-1', ['--cap-add', 'NET_ADMIN', '--label', 'com.docker.compose.project=shop', '--label', 'dockhealth.monitor=true'], ['dummy', '--loss', '8']);
   await engine.run('registry');
+  const address = await engine.docker('inspect', '--format', '{{.NetworkSettings.IPAddress}}', 'shop-web-1');
+  const customers = setInterval(() => fetch(`http://${address}/`).then((page) => page.text()).catch(() => {}), 200);
+  ends.push(() => clearInterval(customers));
 }

@@ -44,12 +44,8 @@ export const COMPARE = {
   host: (by: string): Compare<HostRow> => HOST[by] ?? (HOST.name as Compare<HostRow>),
 };
 
-/** An order of containers; `figure` is what they are ordered by where that is not theirs. */
-export function compareContainers(by: string, figure: ((row: Container) => number | null) | null): Compare<Container> {
-  if (figure) return byNumber(figure);
-  if (by === 'health') return (a, b, down) => turned(RANK[known(a.health)] - RANK[known(b.health)], down);
-  return CONTAINER[by] ?? (CONTAINER.name as Compare<Container>);
-}
+/** Containers by a column; health and host are orders of their own. */
+export const COMPARE_CONTAINERS = (by: string): Compare<Container> => CONTAINER[by] ?? (CONTAINER.name as Compare<Container>);
 
 /** Small words that must all be found. */
 function wordsOf(text: string): string[] {
@@ -96,7 +92,7 @@ export function findContainers(rows: readonly HostRow[], text: string, healths: 
   }
   if (buckets) return (down ? buckets.reverse() : buckets).flat();
   if (by === 'host') return down ? all.reverse() : all;
-  const compare = CONTAINER[by] ?? (CONTAINER.name as Compare<Container>);
+  const compare = COMPARE_CONTAINERS(by);
   return all.sort((a, b) => compare(a, b, down));
 }
 

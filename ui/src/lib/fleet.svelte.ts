@@ -42,6 +42,9 @@ const blank = (name: string): HostRow => ({
   words: name.toLowerCase(),
 });
 
+/** For how long a host's figures are shown while none comes, seconds. */
+const OLD = 120;
+
 const byName = new Intl.Collator('en', { numeric: true }).compare;
 
 class FleetState {
@@ -52,8 +55,6 @@ class FleetState {
   containersRead = $state(false);
   /** Why they could not be read; null while they could. */
   problem = $state<string | null>(null);
-  /** The names of live hosts that did not answer when containers were read. */
-  missing = $state.raw<string[]>([]);
 
   readonly rows = new Map<string, HostRow>();
   /** Of the whole fleet. */
@@ -97,6 +98,8 @@ class FleetState {
     }
     for (const tick of batch.ticks) {
       const { cpu_host_percent: cpu = null, memory_percent: memory = null } = tick.host;
+      // A page that asks for other figures of its host takes none of these away.
+      if (cpu === null && memory === null && tick.t - (this.rows.get(tick.hostname)?.load?.t ?? 0) < OLD) continue;
       const load = { t: tick.t, cpu, memory };
       // The stream begins with samples; the hosts are read a moment later.
       if (this.rows.has(tick.hostname)) this.#change(tick.hostname, { load, heard });

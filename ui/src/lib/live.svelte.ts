@@ -35,6 +35,10 @@ const BEAT = 150;
 const HIDDEN_BEAT = 2000;
 /** The most events and samples that wait to be told; the rest is read anew. */
 const MOST = 5000;
+/** The least time between two readings of everything because the stream left something out, milliseconds. */
+const CATCH_UP = 10_000;
+/** After how long a page that nobody sees lets go of its connection, of which browsers grant each site few. */
+const LET_GO = 120_000;
 const BACKOFF = [500, 1000, 2000, 4000, 8000, 15_000];
 
 class Live {
@@ -46,8 +50,6 @@ class Live {
   retryAt = $state<number | null>(null);
   /** Counts the times that something may have been missed: who reads lists or charts reads them anew then. */
   gaps = $state(0);
-  /** When something came last. */
-  heardAt = $state<number | null>(null);
 
   #stream: EventStream | null = null;
   #next: EventStream | null = null;
@@ -56,6 +58,9 @@ class Live {
   #attempts = 0;
   #retry = 0;
   #lost = false;
+  #leaving = 0;
+  #catching = 0;
+  #caughtUpAt = 0;
   #started = false;
   #wanted = new Set<Wanted>();
   #topics = '';
@@ -69,14 +74,15 @@ class Live {
   #planned = false;
   #toldAt = 0;
 
+  constructor() {
+    addEventListener('online', () => this.retry());
+    document.addEventListener('visibilitychange', () => this.#seen());
+  }
+
   /** Begins to follow; the first `gaps` comes when the stream is open, so that nothing falls between it and the lists. */
   start(): void {
     if (this.#started) return;
     this.#started = true;
-    addEventListener('online', () => this.retry());
-    document.addEventListener('visibilitychange', () => {
-      if (!document.hidden) this.retry();
-    });
     this.#open();
   }
 
@@ -88,6 +94,34 @@ class Live {
     this.#stream = this.#next = null;
     this.state = 'connecting';
     this.#lost = false;
+  }
+
+  #seen(): void {
+    clearTimeout(this.#leaving);
+    if (document.hidden) {
+      this.#leaving = window.setTimeout(() => {
+        if (this.#started && this.state === 'live') this.#letGo();
+      }, LET_GO);
+    } else if (this.#started && this.state === 'connecting' && !this.#next) this.#open();
+    else this.retry();
+  }
+
+  #letGo(): void {
+    this.#stream?.close();
+    this.#next?.close();
+    this.#stream = this.#next = null;
+    this.state = 'connecting';
+  }
+
+  /** The stream left something out: all is read anew, but not over and over where this page cannot keep up. */
+  #missed(): void {
+    if (this.#catching) return;
+    const wait = Math.max(0, this.#caughtUpAt + CATCH_UP - Date.now());
+    this.#catching = window.setTimeout(() => {
+      this.#catching = 0;
+      this.#caughtUpAt = Date.now();
+      this.gaps += 1;
+    }, wait);
   }
 
   /** Tells `follower` of every batch until the function that is given back is called. */
@@ -161,7 +195,6 @@ class Live {
     this.state = 'live';
     this.problem = null;
     this.since = null;
-    this.heardAt = Date.now();
     if (fresh) this.gaps += 1;
   }
 
@@ -220,7 +253,7 @@ class Live {
         this.#ticks.push(body as HostMetrics);
         break;
       case 'lagged':
-        this.gaps += 1;
+        this.#missed();
         return;
       default:
         return;
@@ -229,7 +262,7 @@ class Live {
       this.#events.splice(0, this.#events.length - 100);
       this.#ticks.splice(0, this.#ticks.length - 100);
       this.#desired.splice(0, this.#desired.length - 100);
-      this.gaps += 1;
+      this.#missed();
     }
     this.#plan();
   }
@@ -248,7 +281,6 @@ class Live {
   #tell(): void {
     this.#planned = false;
     this.#toldAt = Date.now();
-    this.heardAt = this.#toldAt;
     const batch: Batch = {
       hosts: [...this.#hosts.values()],
       containers: [...this.#containers.values()],

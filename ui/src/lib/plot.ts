@@ -42,6 +42,9 @@ export interface PlotOptions {
 /** The least that an axis spans, so that noise does not look like news. */
 const LEAST: Partial<Record<Unit, number>> = { percent: 1, bytes: 1024, rate: 1024, ms: 0.05 };
 
+/** More marks than these are arrows alone: lines would hide what they mark. */
+const LINED = 30;
+
 const SIZES = ['', 'Ki', 'Mi', 'Gi', 'Ti'];
 
 /** A value beside the axis: as short as can be. */
@@ -197,16 +200,18 @@ export class Plot {
     const [from, to] = this.#options.range;
     ctx.save();
     ctx.lineWidth = scale;
-    for (const mark of this.#options.marks) {
-      if (mark.t < from || mark.t > to) continue;
+    const seen = this.#options.marks.filter((mark) => mark.t >= from && mark.t <= to);
+    for (const mark of seen) {
       const x = Math.round(plot.valToPos(mark.t, 'x', true));
       ctx.strokeStyle = ctx.fillStyle = color(`--${mark.tone}`);
-      ctx.setLineDash([3 * scale, 3 * scale]);
-      ctx.beginPath();
-      ctx.moveTo(x, bbox.top);
-      ctx.lineTo(x, bbox.top + bbox.height);
-      ctx.stroke();
-      ctx.setLineDash([]);
+      if (seen.length <= LINED) {
+        ctx.setLineDash([3 * scale, 3 * scale]);
+        ctx.beginPath();
+        ctx.moveTo(x, bbox.top);
+        ctx.lineTo(x, bbox.top + bbox.height);
+        ctx.stroke();
+        ctx.setLineDash([]);
+      }
       ctx.beginPath();
       ctx.moveTo(x - 4 * scale, bbox.top - 7 * scale);
       ctx.lineTo(x + 4 * scale, bbox.top - 7 * scale);
