@@ -129,4 +129,5 @@ export const WANTED: Readonly<Record<FaultWanted, string>> = {
   nothing: 'nothing',
 };
 
-export const wantedOf = ({ wanted, within_ms: within }: DrillFault) => `${WANTED[wanted] ?? WANTED.nothing}${within === null ? '' : ` within ${took(within)}`}`;
+export const wantedOf = ({ wanted, within_ms: within }: DrillFault) =>
+  `${WANTED[wanted] ?? WANTED.nothing}${within === null ? '' : ` ${wanted === 'untouched' ? 'for' : 'within'} ${took(within)}`}`;

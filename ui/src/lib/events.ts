@@ -63,7 +63,7 @@ export const EVENTS: Readonly<Record<EventKind, EventWord>> = {
 
 /** The words of a kind; a controller newer than this page may tell of others. */
 export function eventWord(kind: string): EventWord {
-  return EVENTS[kind as EventKind] ?? word(plain(kind), 'quiet', 'info');
+  return Object.hasOwn(EVENTS, kind) ? EVENTS[kind as EventKind] : word(plain(kind), 'quiet', 'info');
 }
 
 /** What charts mark of events: those of a container, and those of its whole host. */

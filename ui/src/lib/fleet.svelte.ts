@@ -102,7 +102,9 @@ class FleetState {
       if (cpu === null && memory === null && tick.t - (this.rows.get(tick.hostname)?.load?.t ?? 0) < OLD) continue;
       const load = { t: tick.t, cpu, memory };
       // The stream begins with samples; the hosts are read a moment later.
-      if (this.rows.has(tick.hostname)) this.#change(tick.hostname, { load, heard });
+      // With them comes what a silent host told last: of that the controller says when it was.
+      const row = this.rows.get(tick.hostname);
+      if (row) this.#change(tick.hostname, row.host?.presence === 'silent' ? { load } : { load, heard });
       else if (!this.hostsRead) this.#early.set(tick.hostname, load);
     }
     this.version += 1;
@@ -172,7 +174,9 @@ class FleetState {
   #takeHost(host: Host): void {
     const system = host.agent?.identity?.system_uuid ?? '';
     const words = [host.hostname, ...(host.agent?.addresses ?? []), system].join(' ').toLowerCase();
-    this.#change(host.hostname, { host, words, heard: Date.parse(host.last_seen) });
+    // What a silent host used is not what it uses.
+    const used = host.presence === 'silent' ? { load: null } : {};
+    this.#change(host.hostname, { host, words, heard: Date.parse(host.last_seen), ...used });
   }
 
   #takeContainers(name: string, told: Container[], heard?: number): void {
