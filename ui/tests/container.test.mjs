@@ -90,13 +90,16 @@ test('a lost connection shows itself, comes back alone and fills the gap', async
   await page.goto(`/containers/${HOST}/web`);
   await page.locator('[data-connection="live"]').waitFor();
   await mark(visitor);
+  const before = (await server.sees('web')).restarts;
+  const told = await page.getByText(/web was started in/).count();
   await server.stop('SIGKILL');
   await page.getByText('The connection to the controller is lost').waitFor();
   await engine.docker('kill', 'web');
   await server.again();
   await page.locator('[data-connection="live"]').waitFor();
   await page.getByText('The connection to the controller is lost').waitFor({ state: 'detached' });
-  await until('the new start of web is on the page', async () => (await page.getByText(/web was started in/).count()) >= 2);
+  await server.sees('web', (one) => one.health === 'healthy' && one.restarts > before);
+  await until('the new start of web is on the page', async () => (await page.getByText(/web was started in/).count()) > told);
   await heading(visitor, 'healthy').waitFor();
   assert.ok(await isMarked(visitor));
   await visitor.leaves();

@@ -173,7 +173,7 @@ export class Visitor {
   /** A further window. */
   async opens() {
     const page = await this.context.newPage();
-    page.on('pageerror', (error) => this.faults.push(`an error of the page: ${error.stack ?? error}`));
+    page.on('pageerror', (error) => this.faults.push(`an error of the page: ${error.name} ${error.message} ${error.stack}`));
     page.on('console', (message) => {
       if (['error', 'warning'].includes(message.type())) this.faults.push(`${message.text()} (${message.location().url})`);
     });
