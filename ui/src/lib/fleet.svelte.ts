@@ -88,14 +88,13 @@ class FleetState {
   }
 
   take(batch: Batch): void {
-    if (batch.hosts.length + batch.containers.length + batch.ticks.length === 0) return;
+    const forgotten = batch.events.filter((event) => event.kind === 'host_forgotten');
+    if (batch.hosts.length + batch.containers.length + batch.ticks.length + forgotten.length === 0) return;
     // A host that tells something speaks; the controller says when it last did only as its state changes.
     const heard = Date.now() + clockSkew();
     for (const host of batch.hosts) this.#takeHost(host);
     for (const { hostname, containers } of batch.containers) this.#takeContainers(hostname, containers, heard);
-    for (const event of batch.events) {
-      if (event.kind === 'host_forgotten') this.#drop(event.host);
-    }
+    for (const event of forgotten) this.#drop(event.host);
     for (const tick of batch.ticks) {
       const { cpu_host_percent: cpu = null, memory_percent: memory = null } = tick.host;
       // A page that asks for other figures of its host takes none of these away.
