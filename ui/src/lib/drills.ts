@@ -1,24 +1,15 @@
-// Drills and their reports, as `GET /api/v1/drills` tells them.
-import { get, type Schemas } from '../api/client';
+// The words and figures of drills and their reports.
+import type { Schemas } from '../api/client';
 import { millis, span } from './format';
 import type { Tone } from './health';
 
-export type DrillSummary = Schemas['DrillSummary'];
-export type DrillState = Schemas['DrillState'];
 export type Drill = Schemas['Drill'];
-export type DrillFault = Schemas['DrillFault'];
-export type DrillReport = Schemas['DrillReport'];
 export type DrillDetails = Schemas['DrillDetails'];
-export type Spread = NonNullable<DrillSummary['detect']>;
-type FaultOutcome = DrillFault['outcome'];
+export type DrillReport = Schemas['DrillReport'];
+export type DrillFault = Schemas['DrillFault'];
+export type Spread = Schemas['Spread'];
 
-export const readDrills = (limit: number, signal: AbortSignal): Promise<Drill[]> =>
-  get('/api/v1/drills', { query: { limit }, signal });
-
-export const readDrill = (id: string, signal: AbortSignal): Promise<DrillDetails> =>
-  get('/api/v1/drills/{id}', { path: { id }, signal });
-
-export const STATES: Readonly<Record<DrillState, { tone: Tone; label: string; help: string }>> = {
+export const STATES: Readonly<Record<Schemas['DrillState'], { tone: Tone; label: string; help: string }>> = {
   running: { tone: 'info', label: 'under way', help: 'It is under way' },
   passed: { tone: 'good', label: 'passed', help: 'All came out as expected' },
   failed: { tone: 'bad', label: 'failed', help: 'Something was missed, came late, or was touched that should not have been' },
@@ -26,9 +17,9 @@ export const STATES: Readonly<Record<DrillState, { tone: Tone; label: string; he
   unknown: { tone: 'quiet', label: 'unknown', help: 'This page is older than the controller' },
 };
 
-export const stateOf = (state: DrillState) => STATES[state] ?? STATES.unknown;
+export const stateOf = (state: Drill['state']) => STATES[state] ?? STATES.unknown;
 
-export const OUTCOMES: Readonly<Record<FaultOutcome, { tone: Tone; label: string }>> = {
+export const OUTCOMES: Readonly<Record<Schemas['FaultOutcome'], { tone: Tone; label: string }>> = {
   as_expected: { tone: 'good', label: 'as expected' },
   missed: { tone: 'bad', label: 'missed' },
   late: { tone: 'warn', label: 'late' },
@@ -36,10 +27,10 @@ export const OUTCOMES: Readonly<Record<FaultOutcome, { tone: Tone; label: string
   not_judged: { tone: 'quiet', label: 'not judged' },
 };
 
-export const outcomeOf = (outcome: FaultOutcome) => OUTCOMES[outcome] ?? OUTCOMES.not_judged;
+export const outcomeOf = (outcome: DrillFault['outcome']) => OUTCOMES[outcome] ?? OUTCOMES.not_judged;
 
 /** Of the faults that were to be found, how many were, percent; null where none was to be. */
-export function found({ detected, missed }: DrillSummary): number | null {
+export function found({ detected, missed }: Schemas['DrillSummary']): number | null {
   return detected + missed === 0 ? null : (100 * detected) / (detected + missed);
 }
 
@@ -47,7 +38,7 @@ export function found({ detected, missed }: DrillSummary): number | null {
 export const took = (value: number | null | undefined): string =>
   value === null || value === undefined ? millis(value) : value >= 60_000 ? span(value / 1000) : millis(value);
 
-export const WANTED: Readonly<Record<DrillFault['wanted'], string>> = {
+export const WANTED: Readonly<Record<Schemas['FaultWanted'], string>> = {
   found: 'found',
   healed: 'healed',
   untouched: 'left alone',
