@@ -227,7 +227,9 @@ where
         }
         match self.config.mode {
             AttackMode::DryRun => {
-                attacks.into_iter().for_each(|attack| (self.say)(AntagonistNews::WouldDo(attack)));
+                for attack in attacks {
+                    (self.say)(AntagonistNews::WouldDo(attack));
+                }
             }
             AttackMode::Act => self.attack(moment, &attacks, &containers).await,
         }

@@ -93,12 +93,11 @@ impl Turn<'_> {
             FaultSpec::Exact(fault) => fault.clone(),
             FaultSpec::Loss(range) => {
                 let width = range.end() - range.start();
-                let more = match self.phase.course {
-                    Course::Ramp => self.grown(width),
-                    _ => {
-                        let more = self.draw.below(usize::from(width) + 1, "loss", name);
-                        u8::try_from(more).unwrap_or_default()
-                    }
+                let more = if self.phase.course == Course::Ramp {
+                    self.grown(width)
+                } else {
+                    let more = self.draw.below(usize::from(width) + 1, "loss", name);
+                    u8::try_from(more).unwrap_or_default()
                 };
                 Fault::Loss(LossPercent::new(f64::from(range.start() + more)).ok()?)
             }
@@ -325,7 +324,7 @@ mod tests {
         all[place].state = RunState::Exited;
         assert_eq!(at(&all, 4), [], "nobody takes its place");
         let ramp = scenario("faults = [\"loss=5-60%\"]\ncourse = \"ramp\"").phases.remove(0);
-        let ramp = Phase { lasts: Some(Duration::from_secs(120)), ..ramp };
+        let ramp = Phase { lasts: Some(Duration::from_mins(2)), ..ramp };
         let shares: Vec<f64> = (0..11)
             .map(|turn| {
                 let draw = Draw { seed: 3, phase: 0, turn };

@@ -246,13 +246,13 @@ impl Story {
                 if shared.iter().any(|at| *at >= fault.asked && *at <= end) { good } else { missed() }
             }
             FaultWanted::Quarantined => match given_up.get(&index) {
-                None => good,
                 Some((_, None)) => (FaultOutcome::Late, Some(" never led to quarantine".to_owned())),
                 Some((first, Some(at))) if at.since(*first) > within => {
                     let took = at.since(*first).as_secs_f64();
                     (FaultOutcome::Late, Some(format!(" led to quarantine only after {took:.0} s")))
                 }
-                Some(_) => good,
+                // Of a loop the last fault is judged, for all.
+                None | Some(_) => good,
             },
         }
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 use super::html::escape;
 use crate::model::{DrillFault, DrillReport, FaultOutcome};
@@ -36,15 +37,15 @@ pub(super) fn spans(report: &DrillReport) -> String {
     let longest = SERIES.iter().flat_map(|(_, _, of)| report.faults.iter().filter_map(of)).max();
     let Some(longest) = longest else { return String::new() };
     // Whole powers of ten, from 100 ms on.
-    let decades = f64::from((longest.max(1000) as f64).log10().ceil() as u32 - 2);
+    let decades = (1..16).find(|decades| 100 * 10_u64.pow(*decades) >= longest).unwrap_or(16);
     let x = |ms: u64| {
-        let along = ((ms.max(100) as f64).log10() - 2.0) / decades;
+        let along = ((ms.max(100) as f64).log10() - 2.0) / f64::from(decades);
         LABELS + along * (WIDTH - LABELS - RIGHT)
     };
     let rows = kinds.len() * SERIES.len();
     let height = TOP + rows as f64 * LANE + 16.0;
     let mut svg = open(height, "Time from the fault, by kind");
-    for decade in 0..=decades as u32 {
+    for decade in 0..=decades {
         let ms = 10_u64.pow(decade + 2);
         // Not in minutes: 100 s reads better than 1 min 40 s.
         tick(&mut svg, x(ms), height, &if ms < 1000 { span(ms) } else { format!("{} s", ms / 1000) });
@@ -90,14 +91,16 @@ pub(super) fn timeline(report: &DrillReport) -> String {
     if lanes.is_empty() {
         return String::new();
     }
-    let whole = report.ended.since(report.started).as_secs_f64().max(1.0);
+    let lasted = report.ended.since(report.started).max(Duration::from_secs(1));
+    let whole = lasted.as_secs_f64();
     let at = |seconds: f64| LABELS + (seconds / whole).clamp(0.0, 1.0) * (WIDTH - LABELS - RIGHT);
     let shown = lanes.len().min(LANES);
     let height = TOP + shown as f64 * LANE + 16.0;
     let mut svg = open(height, "Faults and answers over the drill");
     for part in 0..=4_u32 {
-        let seconds = whole * f64::from(part) / 4.0;
-        tick(&mut svg, at(seconds), height, &span((seconds * 1000.0) as u64));
+        let moment = lasted * part / 4;
+        let ms = u64::try_from(moment.as_millis()).unwrap_or(u64::MAX);
+        tick(&mut svg, at(moment.as_secs_f64()), height, &span(ms));
     }
     for (row, (name, faults)) in lanes.iter().take(shown).enumerate() {
         let y = TOP + row as f64 * LANE + LANE / 2.0;

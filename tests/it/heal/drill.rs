@@ -45,7 +45,9 @@ fn twelve_faults_are_found_nobody_else_is_touched_and_nobody_is_told() {
     let options = ["--network", network.as_str()];
     let names: Vec<String> = (0..12).map(|n| rig.named(&format!("victim-{n:02}"), &options)).collect();
     let calm: Vec<String> = (0..2).map(|n| rig.named(&format!("calm-{n}"), &options)).collect();
-    names.iter().chain(&calm).for_each(|full| rig.wait_healthy(full));
+    for full in names.iter().chain(&calm) {
+        rig.wait_healthy(full);
+    }
 
     let dir = tempfile::tempdir().expect("a temporary folder");
     let phases = r#"
@@ -84,7 +86,9 @@ fn twelve_faults_are_found_nobody_else_is_touched_and_nobody_is_told() {
     assert_eq!((&summary["injected"], &summary["missed"]), (&12.into(), &0.into()), "{report:#}");
     assert_eq!((&summary["detected"], &summary["false_alarms"]), (&10.into(), &0.into()), "{report:#}");
     assert_eq!(summary["recover"]["count"], 10, "{report:#}");
-    calm.iter().for_each(|full| rig.assert_untouched(full));
+    for full in &calm {
+        rig.assert_untouched(full);
+    }
     let html = std::fs::read_to_string(&page).expect("the page");
     assert!(html.contains("as expected") && html.matches("<svg").count() == 2);
 
@@ -132,7 +136,9 @@ fn when_all_of_a_network_fail_in_a_drill_the_network_is_blamed_once() {
     let network = lab.network("net", &[]);
     let names: Vec<String> =
         (0..4).map(|n| rig.named(&format!("victim-{n}"), &["--network", &network])).collect();
-    names.iter().for_each(|full| rig.wait_healthy(full));
+    for full in &names {
+        rig.wait_healthy(full);
+    }
     let dir = tempfile::tempdir().expect("a temporary folder");
     let phases = r#"
         [[phase]]
@@ -151,7 +157,9 @@ fn when_all_of_a_network_fail_in_a_drill_the_network_is_blamed_once() {
     let (code, report) = drill(&rig, &[file.to_str().unwrap()]);
     assert_eq!(code, Some(0), "{report:#}");
     assert_eq!((&report["summary"]["injected"], &report["shared_incidents"]), (&4.into(), &1.into()));
-    names.iter().for_each(|full| rig.assert_untouched(full));
+    for full in &names {
+        rig.assert_untouched(full);
+    }
     let incidents = rig.rest.get("/incidents?limit=1000");
     let incidents = incidents.as_array().expect("a list").iter();
     let of_it: Vec<_> = incidents.filter(|incident| incident["drill_id"] == report["id"]).collect();
@@ -218,7 +226,9 @@ fn hundreds_of_faults_are_found_in_time_and_nobody_else_is_touched() {
     let names: Vec<String> =
         (0..20).map(|n| rig.named(&format!("victim-{n:02}"), &["--network", &network])).collect();
     let calm = rig.named("calm", &["--network", &network]);
-    names.iter().chain([&calm]).for_each(|full| rig.wait_healthy(full));
+    for full in names.iter().chain([&calm]) {
+        rig.wait_healthy(full);
+    }
     let dir = tempfile::tempdir().expect("a temporary folder");
     // A phase of so many turns ends half a turn after the last.
     let phase = |name: &str, faults: &str, share: u64, every: u64| {

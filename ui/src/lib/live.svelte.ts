@@ -293,7 +293,14 @@ class Live {
     this.#desired = [];
     this.#events = [];
     this.#ticks = [];
-    for (const follower of this.#followers) follower(batch);
+    for (const follower of this.#followers) {
+      try {
+        follower(batch);
+      } catch (error) {
+        // One that breaks takes nothing from the others.
+        reportError(error);
+      }
+    }
   }
 }
 
