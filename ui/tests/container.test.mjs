@@ -87,6 +87,8 @@ test('a lost connection shows itself, comes back alone and fills the gap', async
   const visitor = await Visitor.comes(chrome, server);
   const { page } = visitor;
   visitor.forgive(/ERR_(CONNECTION|INCOMPLETE|EMPTY)/, /Failed to load resource/);
+  await server.rest('POST', `/containers/${HOST}/web`);
+  await server.sees('web', (one) => one.health === 'healthy');
   await page.goto(`/containers/${HOST}/web`);
   await page.locator('[data-connection="live"]').waitFor();
   await mark(visitor);

@@ -58,6 +58,10 @@ export const EVENTS: Readonly<Record<EventKind, EventWord>> = {
   clock_agrees: word('clock agrees', 'good', 'check'),
   notify_failing: word('notifications fail', 'warn', 'alert'),
   notify_works: word('notifications work', 'good', 'check'),
+  drill_started: word('drill began', 'held', 'drills', true),
+  drill_ended: word('drill ended', 'held', 'drills', true),
+  fault_injected: word('fault injected', 'held', 'bolt', true),
+  fault_ended: word('fault ended', 'quiet', 'bolt', true),
   other: word('other', 'quiet', 'info'),
 };
 
