@@ -5,11 +5,11 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::BusError;
+use super::{BusError, ChaosOrder, ChaosReport};
 use crate::model::{
-    CheckRecord, ContainerId, ContainerName, EffectCounts, EfficacyReport, EngineId, Event, Freeze, Health,
-    HostIdentity, HostName, InstanceId, LossPercent, MetricTick, ProcessList, Rate, RunState, Threshold,
-    Timestamp,
+    CheckRecord, ContainerId, ContainerName, DrillId, EffectCounts, EfficacyReport, EngineId, Event,
+    FaultNote, Freeze, Health, HostIdentity, HostName, InstanceId, LossPercent, MetricTick, ProcessList,
+    Rate, RunState, Threshold, Timestamp,
 };
 
 /// The version written into every message.
@@ -242,6 +242,17 @@ pub enum AgentCommand {
         /// Who claims what, in one plain sentence.
         reason: String,
     },
+    /// A drill begins on this host, or goes on: it is believed for so long unless it is said again.
+    Drill {
+        /// Which.
+        id: DrillId,
+        /// The scenario's name.
+        scenario: String,
+        /// The containers that take part.
+        containers: Vec<ContainerName>,
+        /// For how long, milliseconds; 0: it is over.
+        for_ms: u64,
+    },
     /// What the controller says of the fleet: to a host that asks for leave, that does not know the budget, or that is
     /// one of several that fail at once.
     Fleet {
@@ -255,6 +266,40 @@ pub enum AgentCommand {
         restarts: u32,
         /// Why several hosts fail at once: believed for 20 s, and repeated every 5; null: they do not.
         hold: Option<String>,
+    },
+    /// Play a campaign of faults, where the agent's own configuration allows it and no other is being played. It is
+    /// undone when it was not renewed for `within_ms`.
+    ChaosBegin {
+        /// Names the campaign.
+        campaign: uuid::Uuid,
+        /// Who ordered it.
+        by: String,
+        /// How long the host goes on without a renewal, milliseconds, 5,000 to 60,000.
+        within_ms: u64,
+        /// What.
+        order: ChaosOrder,
+    },
+    /// Say all that a campaign would do to the containers that run now.
+    ChaosPlan {
+        /// What.
+        order: ChaosOrder,
+    },
+    /// Go on with a campaign, and say what it did.
+    ChaosRenew {
+        /// Which.
+        campaign: uuid::Uuid,
+        /// [`ChaosReport::next`] of the last answer; 0 at first.
+        after: u64,
+    },
+    /// End a campaign and undo its faults.
+    ChaosEnd {
+        /// Which; null: whichever is played.
+        campaign: Option<uuid::Uuid>,
+    },
+    /// An antagonist of this host did a fault, or it is over (over the local socket only).
+    Fault {
+        /// Which, and what is told of it.
+        note: FaultNote,
     },
 }
 
@@ -270,6 +315,13 @@ pub enum AgentReply {
     Why(Box<WhyReport>),
     /// The processes.
     Processes(Box<ProcessList>),
+    /// How a campaign of faults goes.
+    Chaos(Box<ChaosReport>),
+    /// What a campaign would do.
+    ChaosPlan {
+        /// Its turns, as `dockhealth antagonist --plan` prints them.
+        turns: serde_json::Value,
+    },
     /// Not done.
     Error(CommandError),
 }

@@ -2,6 +2,7 @@
 //! in process, `nats` between hosts. Subjects and wire types exist only here.
 
 mod batch;
+mod chaos;
 mod desired;
 mod local;
 mod mailbox;
@@ -17,6 +18,7 @@ use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 
 pub use batch::{MAX_BATCH_JSON, ReadBatch, decode_batch, encode_batch, gunzip, gzip, is_gzip};
+pub use chaos::{ChaosNews, ChaosOrder, ChaosReport, ChaosState, ChaosSummary};
 pub use desired::{DesiredChange, decode_entry, encode_entry, key_of, parse_key};
 pub use local::{DesiredStore, LocalBus};
 pub use message::{

@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::judge::{Judge, down_percent};
-use super::{Arena, Attack, Ended, Fault, FaultKind, Moment, Scenario, Turn, Undone};
+use super::{Arena, Attack, Begun, Course, Ended, Fault, FaultKind, Moment, Scenario, Spared, Turn, Undone};
 use crate::docker::ContainerSource;
 use crate::model::{ContainerFacts, ContainerId, ContainerName, RunState};
 
@@ -127,7 +127,7 @@ where
                 ended = self.arena.ended() => self.over(ended),
                 () = turn => {
                     let moment = next.take().expect("the branch waits for one");
-                    self.turn(&moment).await;
+                    self.turn(&moment, shutdown).await;
                     // Turns that were missed while one took long are left out.
                     let now = begins.elapsed();
                     next = moments.by_ref().find(|moment| moment.at >= now);
@@ -194,7 +194,7 @@ where
         }
     }
 
-    async fn turn(&mut self, moment: &Moment<'_>) {
+    async fn turn(&mut self, moment: &Moment<'_>, shutdown: &CancellationToken) {
         if self.phase.replace(moment.draw.phase) != Some(moment.draw.phase)
             && self.config.scenario.phases.len() > 1
         {
@@ -204,21 +204,34 @@ where
         if self.summary.aborted.is_some() {
             return;
         }
-        let busy = self.release_healed(&containers).await;
+        let mut busy = self.release_healed(&containers).await;
         let room = self.config.scenario.max_concurrent.saturating_sub(busy.len());
         if room == 0 {
             (self.say)(AntagonistNews::Full(busy.len()));
             return;
         }
+        // Whom a phase attacks again and again, it does not let recover.
+        let again = moment.phase.course != Course::Anew;
+        let spared = |container: &&ContainerFacts| match self.arena.spares(&container.name) {
+            Some(Spared::Recovering) => !again,
+            Some(Spared::Outside) => true,
+            None => false,
+        };
+        busy.extend(containers.iter().filter(spared).map(|container| container.id.clone()));
         let attacks = Turn { draw: moment.draw, phase: moment.phase, busy: &busy, room }.attacks(&containers);
         if attacks.is_empty() {
             (self.say)(AntagonistNews::Nobody);
         }
-        for attack in attacks {
-            match self.config.mode {
-                AttackMode::DryRun => (self.say)(AntagonistNews::WouldDo(attack)),
-                AttackMode::Act => self.attack(moment, attack, &containers).await,
+        if shutdown.is_cancelled() {
+            return;
+        }
+        match self.config.mode {
+            AttackMode::DryRun => {
+                for attack in attacks {
+                    (self.say)(AntagonistNews::WouldDo(attack));
+                }
             }
+            AttackMode::Act => self.attack(moment, &attacks, &containers).await,
         }
     }
 
@@ -243,23 +256,29 @@ where
         self.arena.busy()
     }
 
-    async fn attack(&mut self, moment: &Moment<'_>, attack: Attack, containers: &[ContainerFacts]) {
+    /// Makes the attacks of a turn at once.
+    async fn attack(&mut self, moment: &Moment<'_>, attacks: &[Attack], containers: &[ContainerFacts]) {
         let asked = Instant::now();
-        match self.arena.begin(&attack).await {
-            Ok(begun) => {
-                self.summary.faults += 1;
-                self.summary.stops += u32::from(attack.fault == Fault::Stop);
-                if attack.fault.kind().takes_down() {
-                    self.downed.insert(attack.id.clone());
+        let Self { arena, say, judge, summary, downed, .. } = self;
+        let mut told = |attack: &Attack, outcome: Result<Begun, String>| {
+            let attack = attack.clone();
+            match outcome {
+                Ok(begun) => {
+                    summary.faults += 1;
+                    summary.stops += u32::from(attack.fault == Fault::Stop);
+                    if attack.fault.kind().takes_down() {
+                        downed.insert(attack.id.clone());
+                    }
+                    if let Some(expect) = moment.phase.expect {
+                        let before = containers.iter().find(|container| container.id == attack.id);
+                        judge.watch(&attack, expect, before.and_then(|c| c.started_at), Instant::now());
+                    }
+                    say(AntagonistNews::Did { attack, took: asked.elapsed(), how: begun.how });
                 }
-                if let Some(expect) = moment.phase.expect {
-                    let before = containers.iter().find(|container| container.id == attack.id);
-                    self.judge.watch(&attack, expect, before.and_then(|c| c.started_at), Instant::now());
-                }
-                (self.say)(AntagonistNews::Did { attack, took: asked.elapsed(), how: begun.how });
+                Err(why) => say(AntagonistNews::Refused { attack, why }),
             }
-            Err(why) => (self.say)(AntagonistNews::Refused { attack, why }),
-        }
+        };
+        arena.begin_all(attacks, &mut told).await;
     }
 
     fn over(&mut self, ended: Ended) {
@@ -306,4 +325,4 @@ async fn until(moment: Option<Instant>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{mpsc, oneshot};
@@ -17,7 +18,7 @@ use super::hold::{ActError, UNDO_WITHIN, Word, engine_of, undo, undo_patiently, 
 use super::kill_point::kill_point;
 use super::{Attack, Entry, Lease, LeaseId, Ledger, LedgerError, Undone};
 use crate::docker::EngineAddress;
-use crate::model::ContainerId;
+use crate::model::{ContainerId, ContainerName};
 
 /// A holder that has not begun to undo its fault so long after its time is taken for stuck, and killed.
 const GUARD: Duration = Duration::from_millis(500);
@@ -25,6 +26,8 @@ const GUARD: Duration = Duration::from_millis(500);
 const END_WITHIN: Duration = Duration::from_secs(90);
 /// A holder that ended is waited for so long.
 const REAP_WITHIN: Duration = Duration::from_secs(5);
+/// What is said of a fault whose holder says nothing.
+const NOT_SEEN: &str = "it was not seen to its end";
 /// Leases that ended and were not heard of yet.
 const NEWS: usize = 1024;
 
@@ -46,17 +49,42 @@ pub struct Ended {
     pub outcome: Result<Undone, String>,
 }
 
+/// Who is told how an attack went.
+pub type Told<'a> = dyn FnMut(&Attack, Result<Begun, String>) + Send + 'a;
+
+/// Why a container that carries no fault is not attacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spared {
+    /// It has not recovered from the last fault: what is found then could be either's.
+    Recovering,
+    /// It takes no part.
+    Outside,
+}
+
 /// Where attacks are made and their faults kept: one's own machine, or a scripted one in tests.
 #[async_trait]
 pub trait Arena: Send {
     /// Makes an attack. On return the fault is in force, or why it is not, and nothing of it is left.
     async fn begin(&mut self, attack: &Attack) -> Result<Begun, String>;
 
+    /// Makes attacks at once, as far as that is possible here, and tells `told` how each went as soon as that is known.
+    async fn begin_all(&mut self, attacks: &[Attack], told: &mut Told<'_>) {
+        for attack in attacks {
+            let outcome = self.begin(attack).await;
+            told(attack, outcome);
+        }
+    }
+
     /// Those who carry a fault.
     fn busy(&self) -> BTreeSet<ContainerId>;
 
     /// Ends the faults of a container, which were seen healed.
     fn release(&mut self, container: &ContainerId);
+
+    /// Why a container is not to be attacked now though it carries no fault; `None`: it may be.
+    fn spares(&self, _: &ContainerName) -> Option<Spared> {
+        None
+    }
 
     /// The next fault that ends; waits for ever when there is none.
     async fn ended(&mut self) -> Ended;
@@ -80,6 +108,12 @@ struct Live {
     end: CancellationToken,
 }
 
+/// A fault whose holder was started; what that says of it comes.
+struct Starting {
+    live: Live,
+    begins: oneshot::Receiver<Result<String, String>>,
+}
+
 impl Keeper {
     /// Faults on the containers of `engine`, written down in `ledger`; `drill` marks them.
     pub fn new(ledger: Ledger, engine: EngineAddress, drill: Option<String>) -> Self {
@@ -99,11 +133,9 @@ impl Keeper {
         // What a terminal sends to all at once reaches the antagonist alone, which ends its faults in order.
         command.process_group(0).spawn()
     }
-}
 
-#[async_trait]
-impl Arena for Keeper {
-    async fn begin(&mut self, attack: &Attack) -> Result<Begun, String> {
+    /// Writes an attack down and starts its holder.
+    fn start(&self, attack: &Attack) -> Result<Starting, String> {
         let lease = Lease::of(attack, &self.engine, self.drill.clone());
         let entry = self.ledger.record(&lease).map_err(|error| error.to_string())?;
         kill_point("antagonist:recorded");
@@ -118,17 +150,45 @@ impl Arena for Keeper {
         let (begun, begins) = oneshot::channel();
         let end = CancellationToken::new();
         let care = Care::of(entry, child, begun, end.clone());
-        let (news, id) = (self.news.clone(), lease.id);
+        let news = self.news.clone();
         tokio::spawn(async move {
             if let Some(ended) = care.run().await {
                 // The antagonist hears of it unless it is ending itself.
                 let _ = news.send(ended).await;
             }
         });
-        let how = begins.await.unwrap_or_else(|_| Err("it was not seen to its end".to_owned()))?;
-        self.live.insert(id, Live { lease, end });
+        Ok(Starting { live: Live { lease, end }, begins })
+    }
+
+    /// A fault is in force.
+    fn began(&mut self, live: Live, how: String) -> Begun {
+        let lease = live.lease.id;
+        self.live.insert(lease, live);
         kill_point("antagonist:begun");
-        Ok(Begun { lease: id, how })
+        Begun { lease, how }
+    }
+}
+
+#[async_trait]
+impl Arena for Keeper {
+    async fn begin(&mut self, attack: &Attack) -> Result<Begun, String> {
+        let starting = self.start(attack)?;
+        let how = starting.begins.await.unwrap_or_else(|_| Err(NOT_SEEN.to_owned()))?;
+        Ok(self.began(starting.live, how))
+    }
+
+    async fn begin_all(&mut self, attacks: &[Attack], told: &mut Told<'_>) {
+        let mut starting = FuturesUnordered::new();
+        for attack in attacks {
+            match self.start(attack) {
+                Ok(Starting { live, begins }) => starting.push(async move { (attack, live, begins.await) }),
+                Err(why) => told(attack, Err(why)),
+            }
+        }
+        while let Some((attack, live, begun)) = starting.next().await {
+            let how = begun.unwrap_or_else(|_| Err(NOT_SEEN.to_owned()));
+            told(attack, how.map(|how| self.began(live, how)));
+        }
     }
 
     fn busy(&self) -> BTreeSet<ContainerId> {

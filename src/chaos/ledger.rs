@@ -53,6 +53,11 @@ impl Ledger {
         Ok(Self { folder })
     }
 
+    /// Whether there is one in the data directory `dir`.
+    pub fn exists(dir: &Path) -> bool {
+        dir.join("chaos").is_dir()
+    }
+
     /// Writes a lease down. On return it is on the disk.
     pub fn record(&self, lease: &Lease) -> Result<Entry, LedgerError> {
         let path = self.folder.join(format!("{}.{SUFFIX}", lease.id));

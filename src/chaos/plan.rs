@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Draw, Fault, FaultSpec, Phase, Scenario, Targets};
+use super::{Course, Draw, Fault, FaultSpec, Phase, Scenario, Targets};
 use crate::model::{
     ContainerFacts, ContainerId, ContainerName, LossPercent, Namespace, RunState, format_span,
 };
@@ -48,9 +48,29 @@ impl Turn<'_> {
     /// The attacks of this turn, in the order they are made. The order of `containers` does not matter.
     pub fn attacks(&self, containers: &[ContainerFacts]) -> Vec<Attack> {
         let eligible = self.eligible(containers);
-        let count = self.phase.targets.count_of(eligible.len()).min(self.room);
-        let victims = self.draw.some(&eligible, count, "victim", |container| container.name.as_str());
+        let victims = match self.phase.course {
+            Course::Anew => {
+                let count = self.phase.targets.count_of(eligible.len()).min(self.room);
+                self.draw.some(&eligible, count, "victim", |container| container.name.as_str())
+            }
+            Course::Again | Course::Ramp => self.same_again(&eligible, containers),
+        };
         victims.into_iter().filter_map(|victim| self.attack(victim, containers)).collect()
+    }
+
+    /// Those whom the first turn was to attack, as far as they are there again.
+    fn same_again<'a, 'b>(
+        &self,
+        eligible: &'a [&'b ContainerFacts],
+        containers: &[ContainerFacts],
+    ) -> Vec<&'a &'b ContainerFacts> {
+        let allowed: Vec<&ContainerFacts> =
+            containers.iter().filter(|container| self.phase.targets.allow(container)).collect();
+        let count = self.phase.targets.count_of(allowed.len());
+        let first = Draw { turn: 0, ..self.draw };
+        let meant = first.some(&allowed, count, "victim", |container| container.name.as_str());
+        let again = |victim: &&&ContainerFacts| eligible.iter().find(|other| other.id == victim.id);
+        meant.iter().filter_map(again).take(self.room).collect()
     }
 
     /// Those that run, may be attacked, and that one of the faults fits.
@@ -72,8 +92,13 @@ impl Turn<'_> {
         let fault = match spec {
             FaultSpec::Exact(fault) => fault.clone(),
             FaultSpec::Loss(range) => {
-                let width = usize::from(range.end() - range.start()) + 1;
-                let more = u8::try_from(self.draw.below(width, "loss", name)).unwrap_or_default();
+                let width = range.end() - range.start();
+                let more = if self.phase.course == Course::Ramp {
+                    self.grown(width)
+                } else {
+                    let more = self.draw.below(usize::from(width) + 1, "loss", name);
+                    u8::try_from(more).unwrap_or_default()
+                };
                 Fault::Loss(LossPercent::new(f64::from(range.start() + more)).ok()?)
             }
             FaultSpec::Partition => {
@@ -84,6 +109,13 @@ impl Turn<'_> {
         };
         let lease = self.phase.lease_of(fault.kind());
         Some(Attack { id: victim.id.clone(), name: victim.name.clone(), fault, lease })
+    }
+
+    /// How much of `width` a ramp has grown by at this turn.
+    fn grown(&self, width: u8) -> u8 {
+        let steps = self.phase.turns().unwrap_or(u64::MAX).saturating_sub(1).max(1);
+        let grown = u64::from(width).saturating_mul(self.draw.turn) / steps;
+        u8::try_from(grown).unwrap_or(width).min(width)
     }
 
     /// Whether `fault` can be done to `container`, and to nobody else at once.
@@ -276,6 +308,33 @@ mod tests {
         let named = scenario("faults = [\"partition=b\"]");
         assert_eq!(turn(&named, 1, &two)[0].name.as_str(), "a");
         assert_eq!(turn(&named, 1, &two[..1]), []);
+    }
+
+    #[test]
+    fn a_course_keeps_to_its_victim_while_that_is_there_and_a_ramp_grows() {
+        let again = scenario("faults = [\"kill\"]\ncourse = \"again\"");
+        let mut all = fleet(6);
+        let at = |containers: &[ContainerFacts], turn| {
+            let draw = Draw { seed: 3, phase: 0, turn };
+            Turn { draw, phase: &again.phases[0], busy: &BTreeSet::new(), room: 10 }.attacks(containers)
+        };
+        let victim = at(&all, 0)[0].name.clone();
+        assert!((1..20).all(|turn| at(&all, turn)[0].name == victim));
+        let place = all.iter().position(|container| container.name == victim).unwrap();
+        all[place].state = RunState::Exited;
+        assert_eq!(at(&all, 4), [], "nobody takes its place");
+        let ramp = scenario("faults = [\"loss=5-60%\"]\ncourse = \"ramp\"").phases.remove(0);
+        let ramp = Phase { lasts: Some(Duration::from_mins(2)), ..ramp };
+        let shares: Vec<f64> = (0..11)
+            .map(|turn| {
+                let draw = Draw { seed: 3, phase: 0, turn };
+                let attacks = Turn { draw, phase: &ramp, busy: &BTreeSet::new(), room: 1 }.attacks(&fleet(6));
+                let Fault::Loss(share) = attacks[0].fault else { panic!("{attacks:?}") };
+                share.percent()
+            })
+            .collect();
+        assert_eq!((shares[0], shares[5], shares[10]), (5.0, 32.0, 60.0));
+        assert!(shares.is_sorted(), "{shares:?}");
     }
 
     /// What a seed does, to the letter: a change of this is a change for everybody who noted a seed.

@@ -5,8 +5,8 @@ mod file;
 use std::fmt;
 use std::time::Duration;
 
-use super::{Draw, FaultKind, FaultSpec, Targets};
-use crate::model::format_span;
+use super::{Draw, Fault, FaultKind, FaultSpec, Targets};
+use crate::model::{ContainerId, format_span};
 
 pub use file::ScenarioError;
 
@@ -47,11 +47,32 @@ pub struct Phase {
     pub lasts: Option<Duration>,
     /// After how long a fault is undone; `None`: as [`Phase::lease_of`] says.
     pub lease: Option<Duration>,
+    /// Whom its turns attack, one after the other.
+    pub course: Course,
     /// What should come of each fault.
     pub expect: Option<Expectation>,
 }
 
+/// Whom the turns of a phase attack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Course {
+    /// Victims are drawn anew at each turn.
+    #[default]
+    Anew,
+    /// Those of the first turn, each time they run again.
+    Again,
+    /// Those of the first turn, and a loss grows from its first share to its last until the phase is over.
+    Ramp,
+}
+
 impl Phase {
+    /// How many turns it has; `None`: without end.
+    pub fn turns(&self) -> Option<u64> {
+        let lasts = self.lasts?.as_millis();
+        // The last turn is before the phase is over, not at its end.
+        u64::try_from(lasts.saturating_sub(1) / self.every.as_millis().max(1)).ok()
+    }
+
     /// After how long a fault of this kind is undone. What takes a container down stays for its healer, unless the phase
     /// says when it is undone.
     pub fn lease_of(&self, kind: FaultKind) -> Option<Duration> {
@@ -76,6 +97,10 @@ pub enum ExpectedOutcome {
     Healed,
     /// Nobody restarts it: for faults that a healer must bear.
     Untouched,
+    /// Its healer gives it up. Only the healer knows: a drill judges it by what that says.
+    Quarantined,
+    /// Nobody restarts it, and the healer names what is shared instead: a drill judges that by what it says.
+    Shared,
 }
 
 impl fmt::Display for Expectation {
@@ -83,6 +108,8 @@ impl fmt::Display for Expectation {
         let outcome = match self.outcome {
             ExpectedOutcome::Healed => "healed within",
             ExpectedOutcome::Untouched => "untouched for",
+            ExpectedOutcome::Quarantined => "quarantined within",
+            ExpectedOutcome::Shared => "blamed on what is shared, and untouched for",
         };
         write!(f, "{outcome} {}", format_span(self.within))
     }
@@ -111,6 +138,45 @@ pub struct Moment<'a> {
 }
 
 impl Scenario {
+    /// A campaign of a single phase, as options say it: one of `faults` (a stop, where there is none) `every` so often.
+    pub fn attacks(
+        mut faults: Vec<FaultSpec>,
+        targets: Targets,
+        every: Duration,
+        lasts: Option<Duration>,
+        lease: Option<Duration>,
+    ) -> Self {
+        if faults.is_empty() {
+            faults.push(FaultSpec::Exact(Fault::Stop));
+        }
+        let name = "attacks".to_owned();
+        let only = Phase {
+            name: name.clone(),
+            faults,
+            targets,
+            every,
+            lasts,
+            lease,
+            course: Course::Anew,
+            expect: None,
+        };
+        Self {
+            name,
+            about: String::new(),
+            seed: None,
+            max_concurrent: USUAL_CONCURRENT,
+            abort: AbortWhen::default(),
+            phases: vec![only],
+        }
+    }
+
+    /// Never attacks `own`, the container of who plays it.
+    pub fn spare(&mut self, own: Option<&ContainerId>) {
+        for phase in &mut self.phases {
+            phase.targets.own = own.cloned();
+        }
+    }
+
     /// Every turn in order: within each phase one after each `every`, the last before the phase is over. Without end
     /// when the last phase is.
     pub fn moments(&self, seed: u64) -> impl Iterator<Item = Moment<'_>> {
@@ -148,11 +214,16 @@ fn times(span: Duration, count: u64) -> Duration {
 }
 
 /// The scenarios that come with dockhealth: name and text.
-pub const SHIPPED: [(&str, &str); 4] = [
+pub const SHIPPED: [(&str, &str); 9] = [
     ("random-stop", include_str!("../../deploy/scenarios/random-stop.toml")),
     ("random-loss", include_str!("../../deploy/scenarios/random-loss.toml")),
     ("mixed", include_str!("../../deploy/scenarios/mixed.toml")),
     ("bystanders", include_str!("../../deploy/scenarios/bystanders.toml")),
+    ("crash-loop", include_str!("../../deploy/scenarios/crash-loop.toml")),
+    ("bridge-down", include_str!("../../deploy/scenarios/bridge-down.toml")),
+    ("dependency-failure", include_str!("../../deploy/scenarios/dependency-failure.toml")),
+    ("slow-loss", include_str!("../../deploy/scenarios/slow-loss.toml")),
+    ("mass-failure", include_str!("../../deploy/scenarios/mass-failure.toml")),
 ];
 
 #[cfg(test)]
@@ -167,6 +238,7 @@ mod tests {
             every: Duration::from_secs(every),
             lasts: lasts.map(Duration::from_secs),
             lease: None,
+            course: Course::Anew,
             expect: None,
         }
     }
@@ -188,6 +260,8 @@ mod tests {
         let scenario = scenario(phases);
         let at: Vec<u64> = scenario.moments(1).take(5).map(|moment| moment.at.as_secs()).collect();
         assert_eq!(at, [30, 60, 104, 108, 112]);
+        let turns: Vec<_> = scenario.phases.iter().map(Phase::turns).collect();
+        assert_eq!(turns, [Some(2), Some(9), None]);
         let draws: Vec<_> = scenario.moments(1).take(3).map(|m| (m.draw.phase, m.draw.turn)).collect();
         assert_eq!(draws, [(0, 0), (0, 1), (2, 0)]);
         assert_eq!(scenario.lasts(), None);

@@ -123,6 +123,8 @@ pub struct Targets {
     pub share: Option<u8>,
     /// The container the antagonist itself runs in.
     pub own: Option<ContainerId>,
+    /// Only those that this means too.
+    pub among: Option<Selector>,
 }
 
 impl Targets {
@@ -158,6 +160,7 @@ impl Targets {
         container.role().is_none()
             && self.own.as_ref() != Some(&container.id)
             && !refuses
+            && self.among.as_ref().is_none_or(|among| among.matches(container))
             && self.selectors.iter().any(|selector| selector.matches(container))
     }
 

@@ -2,12 +2,14 @@
 //! unix socket.
 
 mod api;
+mod chaos;
 mod local;
 mod measured;
 mod sse;
 mod view;
 
 pub use api::{Answer, Api, ApiError, ApiOptions, Method};
+pub use chaos::{ChaosHostView, ChaosView};
 pub use local::{AgentSocket, LocalError};
 pub use measured::{LeftOutView, PlaceView, PlacementView, SeriesView, TopRowView, TopView};
 pub use sse::{SseEvent, SseReader};

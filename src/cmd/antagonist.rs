@@ -1,17 +1,25 @@
 //! `dockhealth antagonist`: attacks containers of this host that consent, and undoes what it did.
 
+mod drill;
+mod fleet;
+mod history;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgMatches, Command};
 
+use self::fleet::{Fleet, Wish};
+use self::history::History;
 use super::output::{note, print, print_json};
+use super::reach;
 use super::runtime::{block_on, until_told_to_stop};
 use super::settings::{OPTIONS, Resolver, Setting, parse, table as t, with_settings};
 use super::{Failure, config, options};
+use crate::bus::ChaosOrder;
 use crate::chaos::{
-    AbortWhen, AntagonistConfig, AntagonistNews, AttackMode, FaultSpec, Keeper, Ledger, NetAbility, Phase,
-    SHIPPED, Scenario, Summary, TargetWord, Targets, USUAL_CONCURRENT, run_antagonist, schedule, sweep,
+    AntagonistConfig, AntagonistNews, AttackMode, FaultSpec, Keeper, Ledger, NetAbility, Noted, SHIPPED,
+    Scenario, Summary, TargetWord, Targets, note_of_swept, run_antagonist, schedule, sweep,
 };
 use crate::docker::{ContainerSource, Engine, EngineAddress, own_container_id};
 use crate::model::{clean, format_span};
@@ -46,7 +54,7 @@ const MAX_CONCURRENT: Setting = Setting::value("COUNT").flag_only().called(
 const SCENARIO: Setting = Setting::value("FILE|NAME").flag_only().called(
     "scenario",
     FAULTS,
-    "Play a scenario instead: a TOML file, or one of random-stop, random-loss, mixed, bystanders",
+    "Play a scenario instead: a TOML file, or one of those that `antagonist drill --list` lists",
 );
 const DRY_RUN: Setting =
     Setting::switch().flag_only().called("dry-run", OPTIONS, "Say who would be attacked, and do nothing");
@@ -72,11 +80,14 @@ pub(super) fn command() -> Command {
         &DRY_RUN,
         &PLAN,
         &SWEEP,
-        &t::DATA_DIR,
+        &fleet::HOST,
+        &fleet::RENEW_WITHIN,
         &t::DOCKER_HOST,
     ][..];
-    let about = "Attack random containers of this host that consent, to see them healed";
-    with_settings(Command::new("antagonist").about(about), &[own]).after_help(
+    let groups: Vec<_> = std::iter::once(own).chain(reach::SETTINGS.iter().copied()).collect();
+    let about = "Attack random containers that consent, of this host or of the fleet, to see them healed";
+    let command = Command::new("antagonist").about(about).args_conflicts_with_subcommands(true);
+    with_settings(command.subcommand(drill::command()), &groups).after_help(
         "Parts of dockhealth, and containers labelled dockhealth.chaos=false, are never attacked. Every fault is written \
          down in DATA-DIR/chaos before it is done, and undone by a process of its own when the antagonist dies; \
          docs/chaos.md has the rest. Ends with 1 when a scenario did not come out as it expects.",
@@ -89,11 +100,15 @@ struct Config {
     data_dir: PathBuf,
     plan: bool,
     sweep_only: bool,
+    /// What is ordered of other hosts, where some are named.
+    order: ChaosOrder,
+    fleet: Option<Fleet>,
 }
 
 fn config(mut r: Resolver) -> Result<Config, Failure> {
-    let scenario = scenario(&mut r);
+    let (scenario, order) = scenario(&mut r);
     let seed = r.opt(&options::SEED, options::seed).or(scenario.seed).unwrap_or_else(rand::random);
+    let order = ChaosOrder { seed: Some(seed), dry_run: r.switch(&DRY_RUN), ..order };
     let mode = if r.switch(&DRY_RUN) { AttackMode::DryRun } else { AttackMode::Act };
     let plan = r.switch(&PLAN);
     if plan && scenario.lasts().is_none() {
@@ -102,12 +117,13 @@ fn config(mut r: Resolver) -> Result<Config, Failure> {
     let engine = r.get(&t::DOCKER_HOST, parse::typed::<EngineAddress>);
     let sweep_only = r.switch(&SWEEP);
     let data_dir = config::data_dir(&mut r);
+    let fleet = Fleet::resolve(&mut r);
     let antagonist = AntagonistConfig { scenario, seed, mode };
-    Ok(r.finish(Config { antagonist, engine, data_dir, plan, sweep_only })?)
+    Ok(r.finish(Config { antagonist, engine, data_dir, plan, sweep_only, order, fleet })?)
 }
 
-/// The scenario that was named, or one of a single phase as the other options say.
-fn scenario(r: &mut Resolver) -> Scenario {
+/// The scenario that was named, or one of a single phase as the other options say; and how that is ordered of others.
+fn scenario(r: &mut Resolver) -> (Scenario, ChaosOrder) {
     let within = || parse::span(parse::millis(100, 7 * 86_400_000));
     let named = r.opt(&SCENARIO, read_scenario);
     let most = r.opt(&MAX_CONCURRENT, parse::count(1..=10_000)).map(|most| most as usize);
@@ -116,7 +132,18 @@ fn scenario(r: &mut Resolver) -> Scenario {
     let every = r.get(&EVERY, within());
     let lease = r.opt(&LEASE, parse::span(parse::millis(100, 86_400_000)));
     let lasts = r.opt::<Duration, _>(&options::FOR, within());
-    let mut scenario = if let Some(scenario) = named {
+    let mut order = ChaosOrder {
+        faults: faults.iter().map(ToString::to_string).collect(),
+        every: Some(format_span(every)),
+        lease: lease.map(format_span),
+        targets: words.iter().map(ToString::to_string).collect(),
+        lasts: lasts.map(format_span),
+        max_concurrent: most.and_then(|most| u32::try_from(most).ok()),
+        ..ChaosOrder::default()
+    };
+    let mut scenario = if let Some((text, scenario)) = named {
+        let max_concurrent = order.max_concurrent;
+        order = ChaosOrder { scenario: Some(text), max_concurrent, ..ChaosOrder::default() };
         for setting in [&FAULT, &EVERY, &LEASE, &TARGET, &options::FOR] {
             if r.is_given(setting) {
                 r.wrong(
@@ -127,32 +154,17 @@ fn scenario(r: &mut Resolver) -> Scenario {
         }
         scenario
     } else {
-        let faults =
-            if faults.is_empty() { vec![FaultSpec::Exact(crate::chaos::Fault::Stop)] } else { faults };
-        let targets = Targets::of(words).and_consenting();
-        let (name, about) = ("attacks".to_owned(), String::new());
-        let only = Phase { name: name.clone(), faults, targets, every, lasts, lease, expect: None };
-        Scenario {
-            name,
-            about,
-            seed: None,
-            max_concurrent: USUAL_CONCURRENT,
-            abort: AbortWhen::default(),
-            phases: vec![only],
-        }
+        Scenario::attacks(faults, Targets::of(words).and_consenting(), every, lasts, lease)
     };
     if let Some(most) = most {
         scenario.max_concurrent = most;
     }
-    let own = own_container_id();
-    for phase in &mut scenario.phases {
-        phase.targets.own.clone_from(&own);
-    }
-    scenario
+    scenario.spare(own_container_id().as_ref());
+    (scenario, order)
 }
 
-/// A shipped scenario by its name, or a file.
-fn read_scenario(text: &str) -> Result<Scenario, String> {
+/// A shipped scenario by its name, or a file: its text, and what that says.
+fn read_scenario(text: &str) -> Result<(String, Scenario), String> {
     let text = text.trim();
     let shipped = SHIPPED.iter().find(|(name, _)| *name == text);
     let content = if let Some((_, content)) = shipped {
@@ -163,12 +175,24 @@ fn read_scenario(text: &str) -> Result<Scenario, String> {
             .map_err(|error| format!("{error}; shipped with dockhealth are {}", known()))?;
         String::from_utf8(bytes).map_err(|_| format!("{} holds no text", clean(text, 200)))?
     };
-    content.parse().map_err(|error| format!("{}: {error}", clean(text, 200)))
+    let scenario = content.parse().map_err(|error| format!("{}: {error}", clean(text, 200)))?;
+    Ok((content, scenario))
 }
 
 /// Attacks until told to stop, or the end.
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    if let Some((_, matches)) = matches.subcommand() {
+        return drill::run(matches);
+    }
     let config = config(Resolver::new(matches))?;
+    if let Some(fleet) = &config.fleet {
+        let wish = match (config.sweep_only, config.plan) {
+            (true, _) => Wish::Sweep,
+            (false, true) => Wish::Plan,
+            (false, false) => Wish::Play,
+        };
+        return fleet.run(&config.order, wish);
+    }
     let summary = block_on(async {
         let engine = Engine::connect(&config.engine).map_err(|error| Failure::Usage(error.to_string()))?;
         if config.plan {
@@ -178,11 +202,12 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
             engine.ping().await?;
             return play(&config, &engine, None).await;
         }
-        refuse_the_impossible(&config)?;
+        // What this kernel cannot do is refused before anything is done.
+        NetAbility::refusals(&config.antagonist.scenario.kinds()).map_err(Failure::Failed)?;
         let ledger = Ledger::open(&config.data_dir).map_err(|error| {
             Failure::Failed(format!("{error}; choose a folder that can be written with --data-dir"))
         })?;
-        sweep_first(&ledger, config.sweep_only).await?;
+        sweep_first(&ledger, &config).await?;
         if config.sweep_only {
             return Ok(Summary::default());
         }
@@ -210,37 +235,33 @@ async fn play(config: &Config, engine: &Engine, ledger: Option<Ledger>) -> Resul
     };
     Ok(match ledger {
         Some(ledger) => {
-            let mut keeper = Keeper::new(ledger, config.engine.clone(), None);
-            run_antagonist(&config.antagonist, engine, &mut keeper, &shutdown, say).await
+            let history = History::of(&config.data_dir);
+            let keeper = Box::new(Keeper::new(ledger, config.engine.clone(), None));
+            let mut arena = Noted::new(keeper, None, history.tell());
+            let summary = run_antagonist(&config.antagonist, engine, &mut arena, &shutdown, say).await;
+            drop(arena);
+            history.finish();
+            summary
         }
         None => run_antagonist(&config.antagonist, engine, &mut crate::chaos::Nowhere, &shutdown, say).await,
     })
 }
 
-/// What this kernel cannot do is refused before anything is done.
-fn refuse_the_impossible(config: &Config) -> Result<(), Failure> {
-    let kinds = config.antagonist.scenario.kinds();
-    if !kinds.iter().any(|kind| kind.is_of_network()) {
-        return Ok(());
-    }
-    let ability = NetAbility::look();
-    let mut refusals: Vec<String> = kinds.iter().filter_map(|kind| ability.refusal(*kind)).collect();
-    refusals.dedup();
-    if refusals.is_empty() { Ok(()) } else { Err(Failure::Failed(refusals.join("\n"))) }
-}
-
 /// Undoes what an earlier run left. Only [`SWEEP`] fails when that fails.
-async fn sweep_first(ledger: &Ledger, only: bool) -> Result<(), Failure> {
+async fn sweep_first(ledger: &Ledger, config: &Config) -> Result<(), Failure> {
     let swept = sweep(ledger).await.map_err(|error| Failure::Failed(error.to_string()))?;
     let left = swept.iter().filter(|swept| swept.outcome.is_err()).count();
     let count = swept.len();
+    let history = History::of(&config.data_dir);
+    swept.iter().filter_map(note_of_swept).for_each(history.tell());
+    history.finish();
     for swept in swept {
         print(&format!("{}\n", AntagonistNews::Swept(swept)))?;
     }
-    if only && left > 0 {
+    if config.sweep_only && left > 0 {
         return Err(Failure::Failed(format!("{left} of {count} could not be undone")));
     }
-    if only && count == 0 {
+    if config.sweep_only && count == 0 {
         note("nothing was left to undo");
     }
     Ok(())

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::settings::parse::{self, millis};
 use super::settings::{Resolver, table as t};
 use crate::bus::{NatsOptions, Role};
+use crate::chaos::Consent;
 use crate::controller::NotifySettings;
 use crate::docker::{AnonymousVolumes, EngineAddress};
 use crate::model::{HostName, OnStop, Rate, Threshold, clean, parse_span};
@@ -116,6 +117,8 @@ pub struct AgentConfig {
     pub metrics_interval: Option<NonZeroU32>,
     /// The most that metrics take that wait for the controller, bytes.
     pub outbox_max: u64,
+    /// Whether campaigns of faults may be ordered over the bus.
+    pub chaos: Consent,
 }
 
 /// The controller.
@@ -291,6 +294,11 @@ fn metrics_interval(text: &str) -> Result<Option<NonZeroU32>, String> {
     }
 }
 
+/// Whether campaigns of faults may be ordered of this host.
+pub fn consent(r: &mut Resolver) -> Consent {
+    if r.switch(&t::CHAOS) { Consent::Given } else { Consent::Refused }
+}
+
 /// Reads the settings of [`t::COMMON`], [`t::HOST`], [`t::CHECKS`] and [`t::HEALING`].
 pub fn agent(r: &mut Resolver) -> AgentConfig {
     AgentConfig {
@@ -311,6 +319,13 @@ pub fn agent(r: &mut Resolver) -> AgentConfig {
             bytes @ LEAST_OUTBOX..=MOST_OUTBOX => Ok(bytes),
             _ => Err("out of range: give from 1MiB to 1024GiB".to_owned()),
         }),
+        chaos: match consent(r) {
+            Consent::Given if r.switch(&t::DRY_RUN) => {
+                r.wrong(&t::CHAOS, "a dry run changes no container: leave out this or --dry-run");
+                Consent::Refused
+            }
+            consent => consent,
+        },
     }
 }
 

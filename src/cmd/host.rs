@@ -6,16 +6,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use super::config::AgentConfig;
 use crate::bus::{Bus, Capability};
+use crate::chaos::{Campaigns, Consent, HostGround};
 use crate::docker::{ContainerSource, Engine, own_container_id};
 use crate::metrics::{Machine, is_inner};
-use crate::model::HostName;
-use crate::monitor::agent::{AgentParts, AgentSettings, Sampling};
+use crate::model::{FaultNote, HostName};
+use crate::monitor::agent::{AgentParts, AgentSettings, FaultAsk, FaultPlayer, Sampling};
 use crate::monitor::decide::OwnContainers;
 use crate::monitor::ping::{IcmpPinger, Pinger};
 use crate::store::{AgentDb, OutboxBounds};
@@ -74,17 +77,32 @@ impl Host {
             socket: Some(self.config.data_dir.join(SOCKET)),
             own: own_containers(brokers, &addresses),
             addresses,
-            capabilities: vec![icmp],
+            capabilities: vec![icmp, chaos(self.config.chaos)],
             machine,
         };
         let engine = Arc::new(self.engine);
+        let ground = HostGround {
+            engine: engine.clone(),
+            address: self.config.docker_host,
+            data_dir: self.config.data_dir,
+        };
+        let campaigns =
+            Campaigns { host: settings.host.clone(), consent: self.config.chaos, ground: Arc::new(ground) };
+        let faults: Option<Arc<dyn FaultPlayer>> = Some(Arc::new(Player(campaigns)));
         let sampling = self.config.metrics_interval.map(|step| Sampling {
             step: step.get(),
             stats: engine.clone(),
             sizes: engine.clone(),
         });
-        let parts =
-            AgentParts { source: engine.clone(), builder: engine, pinger, bus, db: self.db, sampling };
+        let parts = AgentParts {
+            source: engine.clone(),
+            builder: engine,
+            pinger,
+            bus,
+            db: self.db,
+            sampling,
+            faults,
+        };
         (settings, parts)
     }
 }
@@ -124,6 +142,30 @@ fn pinger() -> (Option<Arc<dyn Pinger>>, Capability) {
             tracing::error!(%error, "nothing can be pinged: containers are judged by state and HEALTHCHECK alone");
             (None, Capability { name, works: false, detail: error.to_string() })
         }
+    }
+}
+
+/// Whether campaigns of faults may be ordered over the bus.
+fn chaos(consent: Consent) -> Capability {
+    let (works, detail) = match consent {
+        Consent::Given => (true, "this host may be attacked by `dockhealth antagonist --host`"),
+        Consent::Refused => (false, "this host does not allow it; --chaos of its agent does"),
+    };
+    Capability { name: "chaos".to_owned(), works, detail: detail.to_owned() }
+}
+
+/// Plays what the agent is ordered to, since `monitor` knows nothing of `chaos`.
+struct Player(Campaigns);
+
+#[async_trait]
+impl FaultPlayer for Player {
+    async fn play(
+        &self,
+        asks: mpsc::Receiver<FaultAsk>,
+        notes: mpsc::Sender<FaultNote>,
+        shutdown: CancellationToken,
+    ) {
+        self.0.play(asks, notes, shutdown).await;
     }
 }
 

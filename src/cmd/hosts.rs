@@ -163,8 +163,10 @@ fn notes(host: &HostView) -> String {
         None => format!("frozen by {}", freeze.by),
     });
     let dry = agent.filter(|a| a.dry_run).map(|_| "dry run".to_owned());
+    let chaos = agent.filter(|a| a.capabilities.iter().any(|known| known.name == "chaos" && known.works));
+    let chaos = chaos.map(|_| "allows chaos".to_owned());
     let skewed = host.clock_skewed.then(|| "its clock is off".to_owned());
     let parts: Vec<String> =
-        host.conflict.clone().into_iter().chain(skewed).chain(freeze).chain(dry).collect();
+        host.conflict.clone().into_iter().chain(skewed).chain(freeze).chain(dry).chain(chaos).collect();
     parts.join("; ")
 }

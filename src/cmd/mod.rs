@@ -24,6 +24,7 @@ mod metrics;
 mod notify;
 mod options;
 mod output;
+mod own_image;
 mod ping;
 mod placement;
 mod ps;

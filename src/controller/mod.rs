@@ -238,7 +238,8 @@ async fn restarted(db: &ControllerDb, budget: Option<Rate>) -> Result<Vec<Durati
         ..EventQuery::default()
     };
     let now = Timestamp::now();
-    let ages = db.events(query).await?.into_iter().map(|event| now.since(event.time));
+    let lasting = db.events(query).await?.into_iter().filter(|event| event.drill_id.is_none());
+    let ages = lasting.map(|event| now.since(event.time));
     Ok(ages.filter(|age| *age < budget.window + COUNTED_LONGER).collect())
 }
 

@@ -15,6 +15,9 @@ use crate::model::ContainerId;
 /// Files that one container's cgroup takes at most.
 pub(super) const FILES: u64 = 12;
 
+/// How long a limit is taken for unchanged: who changes one does so by hand, and reading them is a quarter of the work.
+const LIMITS_FOR: Duration = Duration::from_mins(1);
+
 /// The host's cgroup tree.
 #[derive(Debug, Clone)]
 pub(super) struct CgroupTree {
@@ -67,6 +70,18 @@ pub(super) struct CgroupFiles {
     host_memory: Option<u64>,
     /// Whether the first process was seen to be in this cgroup.
     process_seen: bool,
+    limits: Option<Limits>,
+}
+
+/// What bounds a container.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// When that was read.
+    at: Duration,
+    /// Bytes.
+    memory: Option<u64>,
+    /// Cores; `None` also where nothing bounds it.
+    cpu: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,6 +178,7 @@ impl CgroupTree {
             pressure: [None, None, None],
             host_memory: self.host_memory,
             process_seen: false,
+            limits: None,
         })
     }
 
@@ -185,6 +201,7 @@ impl CgroupTree {
             pressure: [file("cpu.pressure"), file("memory.pressure"), file("io.pressure")],
             host_memory: self.host_memory,
             process_seen: false,
+            limits: None,
         }
     }
 }
@@ -199,7 +216,7 @@ impl CgroupFiles {
     /// What they say, all but the traffic; an error when the cgroup is gone, or tells nothing at all. `clock` shows the
     /// time, `counts` says of which disks the figures are summed up.
     pub(super) fn read(
-        &self,
+        &mut self,
         scratch: &mut Scratch,
         clock: impl Fn() -> Duration,
         counts: impl FnMut(Device) -> bool,
@@ -227,19 +244,22 @@ impl CgroupFiles {
         Ok(reading)
     }
 
-    fn read_rest(&self, scratch: &mut Scratch, counts: impl FnMut(Device) -> bool, reading: &mut Reading) {
+    fn read_rest(
+        &mut self,
+        scratch: &mut Scratch,
+        counts: impl FnMut(Device) -> bool,
+        reading: &mut Reading,
+    ) {
+        let limits = self.limits(scratch, reading.at);
         let mut of =
             |file: &Option<File>| file.as_ref().and_then(|file| text::number(scratch.piece(file).ok()?));
         let (charged, swap) = (of(&self.memory_charged), of(&self.memory_swap));
         reading.pids = of(&self.pids);
-        reading.memory = self.memory(scratch, charged, swap);
+        reading.memory = self.memory(scratch, charged, swap, limits.memory);
         let events = self.memory_events.as_ref().and_then(|file| scratch.piece(file).ok());
         [reading.oom_kills] = events.map_or([None], |events| text::keyed(events, ["oom_kill"]));
         reading.block = self.block(scratch, counts);
-        reading.cpu_limit = match self.cpu_limit(scratch) {
-            Some(Limit::At(cores)) => Some(cores),
-            _ => None,
-        };
+        reading.cpu_limit = limits.cpu;
         if let Some(file) = &self.cpu_throttled
             && let Ok(text) = scratch.piece(file)
         {
@@ -254,8 +274,13 @@ impl CgroupFiles {
         reading.pressure = Pressure { cpu, memory, io };
     }
 
-    fn memory(&self, scratch: &mut Scratch, charged: Option<u64>, swap: Option<u64>) -> MemoryReading {
-        let limit = self.memory_limit.as_ref().and_then(|file| text::memory_limit(scratch.piece(file).ok()?));
+    fn memory(
+        &self,
+        scratch: &mut Scratch,
+        charged: Option<u64>,
+        swap: Option<u64>,
+        limit: Option<u64>,
+    ) -> MemoryReading {
         let stat = self.memory_stat.as_ref().and_then(|file| scratch.piece(file).ok()).unwrap_or_default();
         let (inactive, cache, swap) = match self.version {
             Version::V1 => {
@@ -270,13 +295,28 @@ impl CgroupFiles {
         };
         MemoryReading {
             used: charged.zip(inactive).map(|(charged, inactive)| MemoryReading::used(charged, inactive)),
-            limit: match (limit, self.host_memory) {
-                (Some(Limit::At(limit)), host) => Some(host.map_or(limit, |host| limit.min(host))),
-                (Some(Limit::None), host) => host,
-                (None, _) => None,
-            },
+            limit,
             cache,
             swap,
+        }
+    }
+
+    /// The limits, at most [`LIMITS_FOR`] old at `now`.
+    fn limits(&mut self, scratch: &mut Scratch, now: Duration) -> Limits {
+        if let Some(limits) = self.limits.filter(|limits| now.saturating_sub(limits.at) < LIMITS_FOR) {
+            return limits;
+        }
+        let cpu = match self.cpu_limit(scratch) {
+            Some(Limit::At(cores)) => Some(cores),
+            _ => None,
+        };
+        *self.limits.insert(Limits { at: now, memory: self.memory_limit(scratch), cpu })
+    }
+
+    fn memory_limit(&self, scratch: &mut Scratch) -> Option<u64> {
+        match (text::memory_limit(scratch.piece(self.memory_limit.as_ref()?).ok()?)?, self.host_memory) {
+            (Limit::At(limit), host) => Some(host.map_or(limit, |host| limit.min(host))),
+            (Limit::None, host) => host,
         }
     }
 

@@ -55,8 +55,12 @@ fn open(files: &[(String, &str)], pid: Option<u32>) -> io::Result<(TempDir, Cgro
     Ok((root, files))
 }
 
-fn read(files: &CgroupFiles) -> io::Result<Reading> {
-    files.read(&mut Scratch::new(), || Duration::from_secs(5), |_| true)
+fn read(files: &mut CgroupFiles) -> io::Result<Reading> {
+    read_at(files, 5)
+}
+
+fn read_at(files: &mut CgroupFiles, seconds: u64) -> io::Result<Reading> {
+    files.read(&mut Scratch::new(), || Duration::from_secs(seconds), |_| true)
 }
 
 const HOST_MEMORY: u64 = 24_684_084 * 1024;
@@ -71,8 +75,8 @@ fn both_versions_under_both_drivers_are_read() {
         v2(&systemd, "max\n"),
     ];
     for tree in trees {
-        let (_root, files) = open(&tree, None).unwrap();
-        let reading = read(&files).unwrap();
+        let (_root, mut files) = open(&tree, None).unwrap();
+        let reading = read(&mut files).unwrap();
         assert_eq!(reading.cpu.unwrap().used.as_micros(), 21_700);
         assert_eq!(reading.memory.used, Some(622_592 - 4096));
         assert_eq!((reading.memory.limit, reading.memory.cache), (Some(HOST_MEMORY), Some(8192)));
@@ -86,15 +90,15 @@ fn the_first_process_leads_to_nested_engines_and_other_parents() {
     assert_eq!(open(&tree, None).unwrap_err().kind(), io::ErrorKind::NotFound);
     let lines = format!("9:name=systemd:/elsewhere\n4:memory:/{nested}\n2:cpuacct,cpu:/{nested}\n0::/\n");
     tree.push(("proc/77/cgroup".to_owned(), &lines));
-    let (_root, files) = open(&tree, Some(77)).unwrap();
-    assert_eq!(read(&files).unwrap().memory.limit, Some(67_108_864));
+    let (_root, mut files) = open(&tree, Some(77)).unwrap();
+    assert_eq!(read(&mut files).unwrap().memory.limit, Some(67_108_864));
 
     let sliced = format!("my.slice/docker-{ID}.scope");
     let mut tree = v2(&sliced, "67108864\n");
     let lines = format!("0::/{sliced}\n");
     tree.push(("proc/77/cgroup".to_owned(), &lines));
-    let (_root, files) = open(&tree, Some(77)).unwrap();
-    assert_eq!(read(&files).unwrap().memory.limit, Some(67_108_864));
+    let (_root, mut files) = open(&tree, Some(77)).unwrap();
+    assert_eq!(read(&mut files).unwrap().memory.limit, Some(67_108_864));
 }
 
 #[test]
@@ -113,8 +117,8 @@ fn what_cannot_be_read_is_unknown_and_never_zero() {
     let mut tree = v2(&path, "garbage\n");
     tree.push((format!("sys/fs/cgroup/{path}/cpu.stat"), "user_usec 5\n"));
     tree.push((format!("sys/fs/cgroup/{path}/memory.stat"), "anon 5\n"));
-    let (_root, files) = open(&tree, None).unwrap();
-    let reading = read(&files).unwrap();
+    let (_root, mut files) = open(&tree, None).unwrap();
+    let reading = read(&mut files).unwrap();
     assert_eq!(reading, Reading { at: Duration::from_secs(5), ..Reading::default() });
     assert!(CgroupTree::find(host(&[]).path()).is_none());
 }
@@ -122,16 +126,26 @@ fn what_cannot_be_read_is_unknown_and_never_zero() {
 #[test]
 fn held_files_show_new_values() {
     let path = format!("docker/{ID}");
-    let (root, files) = open(&v2(&path, "max\n"), None).unwrap();
-    assert!(read(&files).unwrap().cpu.is_some());
+    let (root, mut files) = open(&v2(&path, "max\n"), None).unwrap();
+    assert!(read(&mut files).unwrap().cpu.is_some());
     fs::write(root.path().join(format!("sys/fs/cgroup/{path}/cpu.stat")), "usage_usec 99\n").unwrap();
-    assert_eq!(read(&files).unwrap().cpu.unwrap().used, Duration::from_micros(99));
+    assert_eq!(read(&mut files).unwrap().cpu.unwrap().used, Duration::from_micros(99));
+}
+
+#[test]
+fn limits_are_looked_at_once_a_minute() {
+    let path = format!("docker/{ID}");
+    let (root, mut files) = open(&v2(&path, "67108864\n"), None).unwrap();
+    assert_eq!(read_at(&mut files, 5).unwrap().memory.limit, Some(67_108_864));
+    fs::write(root.path().join(format!("sys/fs/cgroup/{path}/memory.max")), "33554432\n").unwrap();
+    assert_eq!(read_at(&mut files, 64).unwrap().memory.limit, Some(67_108_864));
+    assert_eq!(read_at(&mut files, 65).unwrap().memory.limit, Some(33_554_432));
 }
 
 #[test]
 fn a_container_with_limits_is_read_from_v1() {
     let root = recorded("v1");
-    let files = CgroupTree::find(root.path()).unwrap().open(&id(), Some(4242)).unwrap();
+    let mut files = CgroupTree::find(root.path()).unwrap().open(&id(), Some(4242)).unwrap();
     let mut disks = Vec::new();
     let reading = files.read(
         &mut Scratch::new(),
@@ -168,7 +182,7 @@ fn a_container_with_limits_is_read_from_v1() {
 #[test]
 fn a_container_with_limits_is_read_from_v2_with_its_pressure() {
     let root = recorded("v2");
-    let files = CgroupTree::find(root.path()).unwrap().open(&id(), Some(4242)).unwrap();
+    let mut files = CgroupTree::find(root.path()).unwrap().open(&id(), Some(4242)).unwrap();
     let expected = Reading {
         at: Duration::from_secs(5),
         cpu: Some(CpuReading {
@@ -194,7 +208,7 @@ fn a_container_with_limits_is_read_from_v2_with_its_pressure() {
         },
         ..Reading::default()
     };
-    assert_eq!(read(&files).unwrap(), expected);
+    assert_eq!(read(&mut files).unwrap(), expected);
 }
 
 proptest! {

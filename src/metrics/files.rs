@@ -76,13 +76,13 @@ impl FileSensors {
 
     fn one(&mut self, subject: &Subject) -> Option<Reading> {
         let held = self.known.remove(&subject.id).filter(|known| known.pid == subject.pid);
-        let again = held.and_then(|known| Some((self.cgroup(&known.files)?, known.files)));
+        let again = held.and_then(|mut known| Some((self.cgroup(&mut known.files)?, known.files)));
         // Opened anew where it was not open or is gone, as after a restart.
         let (mut reading, files) = if let Some(read) = again {
             read
         } else {
-            let files = self.tree.as_ref()?.open(&subject.id, subject.pid).ok()?;
-            (self.cgroup(&files)?, files)
+            let mut files = self.tree.as_ref()?.open(&subject.id, subject.pid).ok()?;
+            (self.cgroup(&mut files)?, files)
         };
         if subject.network == NetworkUse::Namespace && files.process_is_its() {
             reading.traffic = subject.pid.and_then(|pid| self.traffic(pid));
@@ -94,7 +94,7 @@ impl FileSensors {
         Some(reading)
     }
 
-    fn cgroup(&mut self, files: &CgroupFiles) -> Option<Reading> {
+    fn cgroup(&mut self, files: &mut CgroupFiles) -> Option<Reading> {
         let (origin, disks) = (self.origin, &mut self.disks);
         files.read(&mut self.scratch, || origin.elapsed(), |disk| disks.counts(disk)).ok()
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Actor, ContainerId, ContainerName, OperationId, Timestamp};
+use super::{Actor, ContainerId, ContainerName, DrillId, OperationId, Timestamp};
 
 /// What is done to a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -67,6 +67,9 @@ pub struct JournalEntry {
     pub outcome: Option<ActionOutcome>,
     /// How far an action of several steps has come, as its executor writes it.
     pub step: Option<serde_json::Value>,
+    /// The drill that it was part of: it counts in none of the lasting budgets.
+    #[serde(default)]
+    pub drill: Option<DrillId>,
 }
 
 #[cfg(test)]

@@ -126,10 +126,18 @@ event_kinds! {
     ClockSkewed = "clock_skewed",
     /// They agree again.
     ClockAgrees = "clock_agrees",
+    /// A drill began: what it causes is marked, and told to nobody.
+    DrillStarted = "drill_started",
+    /// It is over.
+    DrillEnded = "drill_ended",
     /// Notifications do not reach a receiver; told once until they do again.
     NotifyFailing = "notify_failing",
     /// They do again.
     NotifyWorks = "notify_works",
+    /// An antagonist did something to a container on purpose.
+    FaultInjected = "fault_injected",
+    /// That is over.
+    FaultEnded = "fault_ended",
 }
 
 // By hand, since utoipa does not see words that a macro gives.
@@ -160,6 +168,9 @@ pub struct EventDraft {
     pub by: Actor,
     /// The event that led to it.
     pub cause_id: Option<EventId>,
+    /// The drill it is part of.
+    #[serde(default)]
+    pub drill_id: Option<EventId>,
     /// One plain sentence for people.
     pub reason: String,
     /// Figures and names for programs.
@@ -174,6 +185,7 @@ impl EventDraft {
             container: None,
             by,
             cause_id: None,
+            drill_id: None,
             reason: reason.into(),
             data: serde_json::Value::Null,
         }
@@ -193,6 +205,13 @@ impl EventDraft {
         self
     }
 
+    /// The same as part of `drill`.
+    #[must_use]
+    pub fn of_drill(mut self, drill: EventId) -> Self {
+        self.drill_id = Some(drill);
+        self
+    }
+
     /// The event, made now by `host`; `seq` stays 0 until the controller stores it.
     pub fn stamp(self, host: &HostName, time: Timestamp) -> Event {
         Event {
@@ -204,7 +223,7 @@ impl EventDraft {
             kind: self.kind,
             by: self.by,
             cause_id: self.cause_id,
-            drill_id: None,
+            drill_id: self.drill_id,
             reason: self.reason,
             data: self.data,
         }

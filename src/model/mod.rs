@@ -5,8 +5,10 @@ mod action;
 mod check;
 mod container;
 mod desired;
+mod drill;
 mod efficacy;
 mod event;
+mod fault_note;
 mod health;
 mod id;
 mod identity;
@@ -30,8 +32,13 @@ pub use container::{
     NetworkAttachment, RestartPolicy, RunState,
 };
 pub use desired::{DesiredEntry, DesiredKey, DesiredState, Freeze, FreezeScope, OnStop};
+pub use drill::{
+    Drill, DrillFault, DrillId, DrillKind, DrillReport, DrillRequest, DrillState, DrillSummary, FalseAlarm,
+    FaultOutcome, FaultWanted, Spread,
+};
 pub use efficacy::{AilmentKind, Assessment, Effect, EffectCounts, EfficacyReport, Figures};
 pub use event::{Actor, Event, EventDraft, EventId, EventKind};
+pub use fault_note::{FaultMoment, FaultNote};
 pub use health::Health;
 pub use id::{
     ContainerId, ContainerKey, ContainerName, EngineId, HostName, IdError, InstanceId, OperationId,

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{ContainerName, clean};
+use super::{ContainerName, HostName, clean};
 
 /// Why a text is no pattern of names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +25,11 @@ impl NamePattern {
 
     /// Whether all of `name` matches. Takes time in the product of both lengths at most.
     pub fn matches(&self, name: &ContainerName) -> bool {
+        matches(self.0.as_bytes(), name.as_str().as_bytes())
+    }
+
+    /// The same for a host's name, which is made of the same characters.
+    pub fn matches_host(&self, name: &HostName) -> bool {
         matches(self.0.as_bytes(), name.as_str().as_bytes())
     }
 }

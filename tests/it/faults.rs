@@ -2,6 +2,7 @@
 //!
 //! Rounds are raised with `SOAK_ROUNDS`, as `scripts/soak` does, or `DOCKHEALTH_ROUNDS`.
 
+mod chaos;
 mod disk;
 mod engine;
 mod identity;

@@ -5,6 +5,7 @@ mod alone;
 mod brakes;
 mod deploy;
 mod down;
+mod drill;
 mod efficacy;
 mod hostile;
 mod loss;

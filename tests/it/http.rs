@@ -4,8 +4,10 @@
 
 mod backtest;
 mod changes;
+mod chaos;
 mod client;
 mod door;
+mod drills;
 mod history;
 mod measured;
 mod notify;

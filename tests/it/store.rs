@@ -61,6 +61,7 @@ async fn at_work_until_killed() {
                     finished: None,
                     outcome: None,
                     step: None,
+                    drill: None,
                 };
                 agent.begin(entry).await.unwrap();
                 say("began", n);

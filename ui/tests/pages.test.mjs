@@ -89,10 +89,12 @@ test('an engine that is away is said, and that containers are not blamed', async
   await page.goto(`/hosts/${HOST}`);
   await page.locator('[data-connection="live"]').waitFor();
   await engine.stop();
-  await page.getByText(/engine (does not answer|is unreachable|unreachable)/i).first().waitFor();
+  // Events tell of it too, and go on telling.
+  const notice = page.getByRole('region', { name: 'Its engine does not answer' });
+  await notice.waitFor();
   await visitor.shoot('engine-unreachable');
   await engine.begin();
-  await page.getByText(/engine (does not answer|is unreachable|unreachable)/i).first().waitFor({ state: 'detached' });
+  await notice.waitFor({ state: 'detached' });
   await visitor.leaves();
 });
 

@@ -55,6 +55,9 @@ impl Judge {
         started_at: Option<Timestamp>,
         since: Instant,
     ) {
+        if expected.outcome == ExpectedOutcome::Quarantined {
+            return;
+        }
         self.watched.push(Watched {
             id: attack.id.clone(),
             name: attack.name.clone(),
@@ -114,9 +117,10 @@ impl Watched {
             ExpectedOutcome::Healed if self.undone => Some(false),
             ExpectedOutcome::Healed if runs && (started || self.fault == Fault::Restart) => Some(true),
             ExpectedOutcome::Healed => over.then_some(false),
-            ExpectedOutcome::Untouched if self.undone => Some(true),
-            ExpectedOutcome::Untouched if started || found.is_none() => Some(false),
-            ExpectedOutcome::Untouched => over.then_some(true),
+            // Whoever is given up is known to its healer alone: it is not watched.
+            _ if self.undone => Some(true),
+            _ if started || found.is_none() => Some(false),
+            _ => over.then_some(true),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::docker::fake::{Behaviour, FakeEngine, Op};
 use crate::docker::{ContainerActuator, ContainerDisturber, EngineAddress, EngineError};
 
 /// Does faults to the fake engine as a holder would, without a process.
-struct FakeArena {
+pub(in crate::chaos) struct FakeArena {
     engine: FakeEngine,
     live: Vec<(Lease, CancellationToken)>,
     news: mpsc::UnboundedSender<Ended>,
@@ -25,7 +25,7 @@ struct FakeArena {
 }
 
 impl FakeArena {
-    fn new(engine: &FakeEngine) -> Self {
+    pub(in crate::chaos) fn new(engine: &FakeEngine) -> Self {
         let (news, heard) = mpsc::unbounded_channel();
         let (engine, live) = (engine.clone(), Vec::new());
         Self { engine, live, news, heard, refuse: None, stuck: None, most: Arc::default() }
@@ -98,7 +98,7 @@ impl Arena for FakeArena {
     }
 }
 
-fn engine(names: &[&str]) -> FakeEngine {
+pub(in crate::chaos) fn engine(names: &[&str]) -> FakeEngine {
     let engine = FakeEngine::new();
     for name in names {
         engine.run(name, &FakeEngine::labelled(&[("dockhealth.chaos", "true")]));
@@ -106,7 +106,7 @@ fn engine(names: &[&str]) -> FakeEngine {
     engine
 }
 
-fn running(engine: &FakeEngine) -> usize {
+pub(in crate::chaos) fn running(engine: &FakeEngine) -> usize {
     engine.names().into_iter().filter(|(_, runs)| *runs).count()
 }
 

@@ -1,5 +1,6 @@
 //! Faults of a container's network: which backend can do which, and how.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -180,6 +181,17 @@ impl NetAbility {
 
     fn of(backends: Vec<(NetBackend, Result<(), InjectError>)>) -> Self {
         Self { backends }
+    }
+
+    /// Asks the kernel about those of `kinds` that are done to a network; the error names, a line each, what it cannot do.
+    pub fn refusals(kinds: &BTreeSet<FaultKind>) -> Result<(), String> {
+        if !kinds.iter().any(|kind| kind.is_of_network()) {
+            return Ok(());
+        }
+        let ability = Self::look();
+        let mut refusals: Vec<String> = kinds.iter().filter_map(|kind| ability.refusal(*kind)).collect();
+        refusals.dedup();
+        if refusals.is_empty() { Ok(()) } else { Err(refusals.join("\n")) }
     }
 
     /// Why faults of this kind cannot be done, in words that name what can; `None` when they can, or are none of the network.

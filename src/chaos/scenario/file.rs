@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{AbortWhen, Expectation, ExpectedOutcome, Phase, Scenario, USUAL_CONCURRENT};
+use super::{AbortWhen, Course, Expectation, ExpectedOutcome, Phase, Scenario, USUAL_CONCURRENT};
 use crate::chaos::{FaultSpec, TargetWord, Targets};
 use crate::model::{clean, format_span, parse_span};
 
@@ -63,6 +63,7 @@ struct FilePhase {
     every: Option<String>,
     r#for: String,
     lease: Option<String>,
+    course: Option<String>,
     expect: Option<FileExpectation>,
 }
 
@@ -149,6 +150,7 @@ impl Reader {
         }
         let lasts = self.span("for", &file.r#for, 100, 7 * DAY);
         let lease = file.lease.and_then(|text| self.span("lease", &text, 100, DAY));
+        let course = file.course.map_or(Course::Anew, |word| self.course(&word, &faults));
         let expect = file.expect.and_then(|expect| self.expectation(&expect));
         if expect.is_some() && file.faults.is_empty() {
             self.wrong("expect", "nothing is done in this phase: name faults, or leave it out");
@@ -160,7 +162,29 @@ impl Reader {
             every: every.unwrap_or(Duration::from_secs(1)),
             lasts: Some(lasts.unwrap_or_default()),
             lease,
+            course,
             expect,
+        }
+    }
+
+    fn course(&mut self, word: &str, faults: &[FaultSpec]) -> Course {
+        let grows = |fault: &FaultSpec| matches!(fault, FaultSpec::Loss(_));
+        match word {
+            "anew" => Course::Anew,
+            "again" => Course::Again,
+            "ramp" if !faults.is_empty() && faults.iter().all(grows) => Course::Ramp,
+            "ramp" => {
+                self.wrong(
+                    "course",
+                    "a ramp needs what can grow: write for example faults = [\"loss=5-60%\"]",
+                );
+                Course::Ramp
+            }
+            other => {
+                let what = format!("{:?} is not one of anew, again, ramp", clean(other, 40));
+                self.wrong("course", &what);
+                Course::Anew
+            }
         }
     }
 
@@ -169,9 +193,14 @@ impl Reader {
         let outcome = match file.outcome.as_str() {
             "healed" => Some(ExpectedOutcome::Healed),
             "untouched" => Some(ExpectedOutcome::Untouched),
+            "quarantined" => Some(ExpectedOutcome::Quarantined),
+            "shared" => Some(ExpectedOutcome::Shared),
             other => {
                 let other = clean(other, 40);
-                self.wrong("expect: outcome", &format!("{other:?} is not one of healed, untouched"));
+                self.wrong(
+                    "expect: outcome",
+                    &format!("{other:?} is not one of healed, untouched, quarantined, shared"),
+                );
                 None
             }
         };
@@ -284,6 +313,7 @@ mod tests {
             faults = ["los=5%"]
             for = "soon"
             lease = "10d"
+            course = "ramp"
             targets = []
             expect = { outcome = "well", within = "0s" }
             [[phase]]
@@ -304,13 +334,14 @@ mod tests {
             "phase \"a\": for: \"soon\" is not a span",
             "phase \"a\": lease: \"10d\" is out of range: give from 100ms to 1d",
             "phase \"a\": targets: the list is empty",
-            "phase \"a\": expect: outcome: \"well\" is not one of healed, untouched",
+            "phase \"a\": course: a ramp needs what can grow",
+            "phase \"a\": expect: outcome: \"well\" is not one of healed, untouched, quarantined, shared",
             "phase \"a\": expect: within: \"0s\" is out of range",
             "phase \"b\": expect: nothing is done in this phase",
         ] {
             assert!(error.0.iter().any(|problem| problem.starts_with(expected)), "{expected:?}: {error:#?}");
         }
-        assert_eq!(error.0.len(), 13, "{error:#?}");
+        assert_eq!(error.0.len(), 14, "{error:#?}");
     }
 
     #[test]

@@ -1,13 +1,9 @@
 //! The demo's image and containers: made, looked at, removed.
 
-use std::fs;
-
-use anyhow::Context;
-use bytes::Bytes;
 use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
 
-use crate::cmd::Failure;
+use crate::cmd::{Failure, own_image};
 use crate::docker::{AnonymousVolumes, ContainerActuator, ContainerBuilder, ContainerSource, Engine};
 use crate::model::{ContainerFacts, ContainerId, ContainerName, RunState};
 
@@ -37,9 +33,7 @@ pub(super) fn short(name: &ContainerName) -> Option<&str> {
 impl Stage {
     /// Makes an image from scratch that holds this very program, which is static.
     pub(super) async fn make_image(&self) -> Result<(), Failure> {
-        let archive = archive().context("no image of this program can be made")?;
-        self.engine.import_image(archive, IMAGE.0, IMAGE.1, &[r#"ENTRYPOINT ["/dockhealth"]"#]).await?;
-        Ok(())
+        own_image::make(&self.engine, IMAGE).await
     }
 
     /// Makes and starts the cast.
@@ -122,18 +116,6 @@ fn is_cast(facts: &ContainerFacts) -> bool {
 /// The first that is called like the cast and is none of it.
 fn stranger(all: &[ContainerFacts]) -> Option<&ContainerName> {
     all.iter().find(|facts| short(&facts.name).is_some() && !is_cast(facts)).map(|facts| &facts.name)
-}
-
-/// A root file system with nothing but this program.
-fn archive() -> anyhow::Result<Bytes> {
-    let program = fs::read("/proc/self/exe").context("/proc/self/exe")?;
-    let mut header = tar::Header::new_gnu();
-    header.set_size(program.len() as u64);
-    header.set_mode(0o755);
-    header.set_cksum();
-    let mut archive = tar::Builder::new(Vec::with_capacity(program.len() + 4096));
-    archive.append_data(&mut header, "dockhealth", program.as_slice())?;
-    Ok(archive.into_inner()?.into())
 }
 
 #[cfg(test)]

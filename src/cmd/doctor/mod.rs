@@ -16,12 +16,13 @@ use super::reach::{self, Reach};
 use super::runtime::block_on;
 use super::settings::{Resolver, parse, table as t, with_settings};
 use super::{Failure, options};
+use crate::chaos::Consent;
 use crate::docker::EngineAddress;
 use crate::model::HostName;
 
 /// Its arguments.
 pub(super) fn command() -> Command {
-    let own = &[&options::JSON, &t::DOCKER_HOST, &t::HOSTNAME, &t::LISTEN][..];
+    let own = &[&options::JSON, &t::DOCKER_HOST, &t::HOSTNAME, &t::LISTEN, &t::CHAOS][..];
     let groups: Vec<_> = [own, t::NATS].into_iter().chain(reach::SETTINGS.iter().copied()).collect();
     with_settings(
         Command::new("doctor").about("Say what works on this machine and what to do where it does not"),
@@ -86,6 +87,7 @@ struct Places {
     /// The NATS server, where one was named.
     nats: Option<NatsConfig>,
     reach: Reach,
+    chaos: Consent,
 }
 
 fn places(mut r: Resolver) -> Result<(Places, bool), Failure> {
@@ -97,6 +99,7 @@ fn places(mut r: Resolver) -> Result<(Places, bool), Failure> {
         data_dir: config::data_dir(&mut r),
         nats: r.is_given(&t::NATS_URL).then_some(nats),
         reach: Reach::resolve(&mut r),
+        chaos: config::consent(&mut r),
     };
     let json = r.switch(&options::JSON);
     Ok(r.finish((places, json))?)
@@ -130,6 +133,7 @@ fn look(places: &Places) -> Result<Vec<Finding>, Failure> {
         network::port(places.listen, &places.reach),
         network::controller(&places.reach),
         network::notifications(&places.reach),
+        network::chaos(&places.reach.agent(), places.chaos),
         machine::data_dir(&places.data_dir),
         machine::cgroups(std::path::Path::new("/sys/fs/cgroup")),
         machine::capabilities(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()),

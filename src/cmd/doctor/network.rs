@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{Finding, NatsConfig, Reach, State};
-use crate::bus::{Bus, BusStatus, NatsBus, Role};
-use crate::client::{Api, ApiError, ApiOptions, HostView, NotificationsView};
+use crate::bus::{AgentCommand, AgentReply, Bus, BusStatus, NatsBus, Role};
+use crate::chaos::Consent;
+use crate::client::{AgentSocket, Api, ApiError, ApiOptions, HostView, NotificationsView};
 use crate::model::HostName;
 use crate::monitor::ping::{IcmpPinger, Pinger, ProbePlan, SocketMode};
 
@@ -157,6 +158,24 @@ pub(super) fn notifications(reach: &Reach) -> Finding {
         (1, true) => Finding::works("notifications", format!("{} is told", receivers[0].receiver)),
         (several, true) => Finding::works("notifications", format!("{several} receivers are told")),
     }
+}
+
+/// Whether campaigns of faults may be ordered of this host: as its agent says, else as the settings here do.
+pub(super) fn chaos(agent: &AgentSocket, set: Consent) -> Finding {
+    let told = match agent.ask(&AgentCommand::Report) {
+        Ok(AgentReply::Report(report)) => report.capabilities.into_iter().find(|known| known.name == "chaos"),
+        _ => None,
+    };
+    let (whose, allowed) =
+        told.map_or(("the settings here say", set == Consent::Given), |told| ("its agent says", told.works));
+    if allowed {
+        let detail =
+            format!("allowed, as {whose}: containers of this host may be attacked by `antagonist --host`");
+        return Finding::works("chaos", detail);
+    }
+    let detail = format!("not allowed, as {whose}: no fault can be ordered over the fleet");
+    let remedy = "to allow it, start the agent with --chaos, or put `chaos = true` into its settings file";
+    Finding::not("chaos", State::Skipped, detail, remedy)
 }
 
 #[cfg(test)]

@@ -58,6 +58,8 @@ table! {
         OUTBOX_MAX "outbox-max" Setting::value("SIZE").or("256MiB").on_edge("64MiB"),
             "Most that metrics waiting for the controller take on the disk, and never more than 5 % of what is free there; then the oldest are dropped";
         DRY_RUN "dry-run" Setting::switch(), "Observe and report, but change no container";
+        CHAOS "chaos" Setting::switch(),
+            "Let whoever may write to the controller hurt containers of this host on purpose (`dockhealth antagonist --host`); those labelled dockhealth.chaos=false never";
     }
     /// How containers are checked.
     CHECKS "Checks" {

@@ -3,8 +3,10 @@
 mod attempts;
 mod auth;
 mod backtest;
+mod chaos;
 mod containers;
 mod door;
+mod drills;
 pub(crate) mod dto;
 mod events;
 mod exposition;

@@ -16,6 +16,9 @@ use crate::model::{ContainerKey, HostName};
 /// The longest body that is read, bytes.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
 
+/// The same of a drill's report.
+pub(crate) const MAX_REPORT: usize = 1024 * 1024;
+
 /// How long a client may take to send its body.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
@@ -189,8 +192,8 @@ impl Query {
     }
 }
 
-/// Reads a body of at most [`MAX_BODY`] bytes.
-pub(crate) async fn read_body<S, B, E>(body: S) -> Result<Bytes, Problem>
+/// Reads a body of at most `longest` bytes.
+pub(crate) async fn read_body<S, B, E>(body: S, longest: usize) -> Result<Bytes, Problem>
 where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
@@ -200,8 +203,8 @@ where
         let mut read = Vec::new();
         while let Some(part) = body.next().await {
             let mut part = part.map_err(|_| Problem::bad_request("the body ended early"))?;
-            if read.len() + part.remaining() > MAX_BODY {
-                let detail = format!("the body is longer than {MAX_BODY} bytes");
+            if read.len() + part.remaining() > longest {
+                let detail = format!("the body is longer than {longest} bytes");
                 return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
             }
             while part.has_remaining() {
@@ -271,10 +274,10 @@ mod tests {
         use futures_util::stream;
         type Part = Result<Bytes, std::io::Error>;
         let parts = |count| stream::iter((0..count).map(|_| -> Part { Ok(Bytes::from(vec![b'x'; 1024])) }));
-        assert_eq!(read_body(parts(64)).await.map(|body| body.len()), Ok(MAX_BODY));
-        assert_eq!(read_body(parts(65)).await.map_err(|problem| problem.status), Err(413));
+        assert_eq!(read_body(parts(64), MAX_BODY).await.map(|body| body.len()), Ok(MAX_BODY));
+        assert_eq!(read_body(parts(65), MAX_BODY).await.map_err(|problem| problem.status), Err(413));
         let stalled = parts(1).chain(stream::pending());
-        assert_eq!(read_body(stalled).await.map_err(|problem| problem.status), Err(408));
+        assert_eq!(read_body(stalled, MAX_BODY).await.map_err(|problem| problem.status), Err(408));
     }
 
     proptest! {

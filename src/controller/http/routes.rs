@@ -11,10 +11,10 @@ use warp::reply::Response;
 
 use super::auth::{Access, Origin, Shown, admit, shown};
 use super::problem::{Problem, quoted};
-use super::request::{Arrival, Query, Request, percent_decode, read_body};
+use super::request::{Arrival, MAX_BODY, MAX_REPORT, Query, Request, percent_decode, read_body};
 use super::{
-    Answer, Api, backtest, containers, door, events, hosts, notifications, overview, pack, placement,
-    processes, report, series, session, settings, stream, system, tokens, top, ui,
+    Answer, Api, backtest, chaos, containers, door, drills, events, hosts, notifications, overview, pack,
+    placement, processes, report, series, session, settings, stream, system, tokens, top, ui,
 };
 use crate::controller::counters::Counter;
 use crate::model::{Scope, clean};
@@ -33,6 +33,9 @@ pub(super) struct Route {
 }
 
 const ANY: &[&str] = &["*"];
+/// Takes longer bodies than the others.
+const REPORT: &str = "/api/v1/drills/{id}/report";
+
 const OPEN: Access = Access::Open;
 const READ: Access = Access::Read;
 const WRITE: Access = Access::Token(Scope::Write);
@@ -100,10 +103,19 @@ routes! {
     POST "/api/v1/backtest" READ [] => backtest::backtest;
     GET "/api/v1/placement" READ ["cpu", "memory"] => placement::placement;
 
+    POST "/api/v1/chaos" WRITE [] => chaos::begin;
+    DELETE "/api/v1/chaos" WRITE ["host", "campaign"] => chaos::end;
+    PUT "/api/v1/chaos/{campaign}" WRITE [] => chaos::renew;
+
     GET "/api/v1/events" READ ["after", "before", "kind", "host", "container", "limit"] => events::events;
     GET "/api/v1/incidents" READ ["open", "host", "limit"] => events::incidents;
     GET "/api/v1/notifications" READ ["limit"] => notifications::list;
     POST "/api/v1/notifications/test" WRITE [] => notifications::test;
+    GET "/api/v1/drills" READ ["limit"] => drills::list;
+    GET "/api/v1/drills/{id}" READ [] => drills::show;
+    PUT "/api/v1/drills/{id}" WRITE [] => drills::begin;
+    DELETE "/api/v1/drills/{id}" WRITE [] => drills::end;
+    PUT "/api/v1/drills/{id}/report" WRITE [] => drills::report;
     GET "/api/v1/stream" READ ["topics", "metrics_of", "metrics_host", "metrics_container", "metrics_names"] => stream::stream;
 
     GET "/api/v1/session" OPEN [] => session::show;
@@ -183,7 +195,8 @@ where
     let query = uri.query().filter(|_| route.query != ANY).unwrap_or_default();
     let query = Query::parse(query, route.query)?;
     let takes_body = matches!(route.method, Method::PUT | Method::POST);
-    let body = if takes_body { read_body(body).await? } else { Bytes::new() };
+    let longest = if route.path == REPORT { MAX_REPORT } else { MAX_BODY };
+    let body = if takes_body { read_body(body, longest).await? } else { Bytes::new() };
     let request = Request { headers: raw.headers, path, query, body, caller, shown, origin, place, scheme };
     (route.handler)(api, request).await
 }

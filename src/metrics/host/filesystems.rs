@@ -12,10 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use super::text::{mounts, unescaped};
+use super::mounts::MountTable;
 
-/// Mounts that are told of at most, in the order they were mounted.
-const MOUNTS: usize = 64;
 /// Mounts that may hang at a time, each with a thread; beyond that none is asked.
 const HANGING: usize = 8;
 
@@ -37,6 +35,7 @@ type Ask = fn(&Path) -> io::Result<Option<Space>>;
 /// Asks file systems.
 pub(super) struct Filesystems {
     root: PathBuf,
+    mounts: MountTable,
     ask: Ask,
     hanging: BTreeSet<PathBuf>,
     answers: (Sender<Answer>, Receiver<Answer>),
@@ -49,7 +48,8 @@ impl Filesystems {
     }
 
     fn asking(root: &Path, ask: Ask) -> Self {
-        Self { root: root.to_owned(), ask, hanging: BTreeSet::new(), answers: channel() }
+        let mounts = MountTable::new(root.join("proc/self/mountinfo"));
+        Self { root: root.to_owned(), mounts, ask, hanging: BTreeSet::new(), answers: channel() }
     }
 
     /// The space of every mount that answers within `patience`, by its mount point.
@@ -60,9 +60,8 @@ impl Filesystems {
         if self.hanging.len() >= HANGING {
             return Vec::new();
         }
-        let Ok(text) = fs::read_to_string(self.root.join("proc/self/mountinfo")) else { return Vec::new() };
-        let asked: Vec<PathBuf> =
-            real_mounts(&text).into_iter().filter(|point| !self.hanging.contains(point)).collect();
+        let real = self.mounts.real().iter();
+        let asked: Vec<PathBuf> = real.filter(|point| !self.hanging.contains(*point)).cloned().collect();
         let enough = Arc::new(AtomicBool::new(false));
         let thread = {
             let (ask, root, asked) = (self.ask, self.root.clone(), asked.clone());
@@ -110,20 +109,6 @@ impl Filesystems {
 
 fn below(root: &Path, point: &Path) -> PathBuf {
     point.strip_prefix("/").map_or_else(|_| root.join(point), |point| root.join(point))
-}
-
-/// Where real file systems are mounted, each once, at its shortest mount point.
-fn real_mounts(text: &str) -> Vec<PathBuf> {
-    let mut found: Vec<(&str, String)> = Vec::new();
-    for mount in mounts(text).filter(super::text::Mount::is_real) {
-        let point = unescaped(mount.point);
-        match found.iter().position(|(device, _)| *device == mount.device) {
-            Some(at) if point.len() < found[at].1.len() => found[at].1 = point,
-            None if found.len() < MOUNTS => found.push((mount.device, point)),
-            _ => {}
-        }
-    }
-    found.into_iter().map(|(_, point)| PathBuf::from(point)).collect()
 }
 
 /// `None` of what is no folder, as the files that an engine mounts into its containers, or has no space of its own.

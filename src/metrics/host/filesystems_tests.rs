@@ -42,15 +42,6 @@ fn a_dead_mount_hangs_nothing_and_is_asked_again_when_it_has_answered() {
 }
 
 #[test]
-fn each_file_system_is_told_once_by_its_shortest_mount_point() {
-    let text = "1 1 254:0 /x /var/lib/docker rw - ext4 /dev/vda rw\n2 1 254:0 / / rw - ext4 /dev/vda rw\n3 1 254:1 / /boot rw - ext4 /dev/vdb rw\n";
-    assert_eq!(real_mounts(text), [PathBuf::from("/"), PathBuf::from("/boot")]);
-    let many: Vec<String> =
-        (0..2 * MOUNTS).map(|n| format!("1 1 8:{n} / /m{n} rw - ext4 /dev/x rw")).collect();
-    assert_eq!(real_mounts(&many.join("\n")).len(), MOUNTS);
-}
-
-#[test]
 fn space_is_of_folders_only() {
     let dir = tempfile::tempdir().unwrap();
     let space = space_of(dir.path()).unwrap().expect("the disk of the temporary folder");

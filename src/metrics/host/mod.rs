@@ -1,6 +1,7 @@
 //! The machine itself, and the agent on it: from `/proc` and `/sys`, held open.
 
 mod filesystems;
+mod mounts;
 mod temperatures;
 mod text;
 

@@ -145,6 +145,7 @@ fn entry(action: &Action) -> JournalEntry {
         finished: None,
         outcome: None,
         step: None,
+        drill: action.drill,
     }
 }
 
@@ -188,6 +189,7 @@ mod tests {
             join: None,
             by: Actor::Agent,
             reason: "100 % loss".to_owned(),
+            drill: None,
         };
         let db = AgentDb::open(&dir.path().join("data")).unwrap();
         let (refresher, requests) = refresher();

@@ -8,6 +8,8 @@
 //!  files ───► sampling ─┘ ticks of samples ──────────► lane ──► bus
 //! ```
 //!
+//! Orders of campaigns of faults go on to whoever plays them ([`FaultPlayer`]), and what that does comes back as events.
+//!
 //! The owner is the only one to hold the state. The others end when `shutdown` is cancelled; stopping the agent
 //! changes no container.
 
@@ -15,6 +17,7 @@ mod actuator;
 mod clock;
 mod delivery;
 mod desired;
+mod faults;
 mod keeper;
 mod lane;
 mod looks;
@@ -48,14 +51,15 @@ use crate::bus::{AgentCommand, AgentReply, Bus, Capability};
 use crate::docker::{AnonymousVolumes, ContainerBuilder, ContainerSource};
 use crate::metrics::{Machine, Subject};
 use crate::model::{
-    ActionKind, ActionOutcome, Actor, ContainerName, EventDraft, EventKind, HostIdentity, HostName,
-    JournalEntry, Timestamp,
+    ActionKind, ActionOutcome, Actor, ContainerName, EventDraft, EventKind, FaultNote, HostIdentity,
+    HostName, JournalEntry, Timestamp,
 };
 use crate::store::{AgentDb, StoreError};
 
 use super::decide::{Attachment, Detector, Efficacy, Memory, OwnContainers, Policy, Target};
 use super::ping::Pinger;
 
+pub use faults::{FaultAsk, FaultPlayer};
 pub use lane::{LaneParts, metric_lane};
 pub use sampling::Sampling;
 pub use watcher::RECONCILE_EVERY;
@@ -108,6 +112,8 @@ pub struct AgentParts {
     pub db: AgentDb,
     /// How the host is measured; `None`: it is not.
     pub sampling: Option<Sampling>,
+    /// Plays campaigns of faults that are ordered over the bus; `None`: nobody does.
+    pub faults: Option<Arc<dyn FaultPlayer>>,
 }
 
 /// What reaches the owner.
@@ -128,6 +134,8 @@ enum Message {
     Subjects(oneshot::Sender<Vec<Subject>>),
     /// Every container whose loss is to be tested.
     Targets(oneshot::Sender<Vec<Target>>),
+    /// A fault that was done on purpose, or is over.
+    Fault(FaultNote),
     /// A command, and where its answer goes.
     Ask(AgentCommand, oneshot::Sender<AgentReply>),
 }
@@ -207,11 +215,13 @@ pub async fn run(
         let wiring = streams::Wiring { pinger, probe_timeout, clock, inbox: inbox.clone() };
         streams::spawn(&tracker, rates, wiring, &shutdown);
     }
+    let faults =
+        faults::spawn(&tracker, &parts, faults::Told::new(&settings.host, &inbox, &keeper), &shutdown);
     let local_freeze = keeper::load_freeze(&parts.db).await?;
     let owner = owner::Owner::new(
         settings,
         parts,
-        owner::Wiring { clock, tracker: tracker.clone(), inbox, keeper, actuator, changed },
+        owner::Wiring { clock, tracker: tracker.clone(), inbox, keeper, actuator, changed, faults },
         memory,
     );
     owner.run(desired, local_freeze, messages, &shutdown).await;
@@ -228,9 +238,10 @@ fn interruption(entry: &JournalEntry) -> EventDraft {
         "The agent ended during the {} of {}; what became of it is judged anew.",
         entry.kind, entry.container
     );
-    EventDraft::new(EventKind::ActionInterrupted, Actor::Agent, text)
+    let draft = EventDraft::new(EventKind::ActionInterrupted, Actor::Agent, text)
         .about(&entry.container)
-        .with(serde_json::json!({ "op": entry.op }))
+        .with(serde_json::json!({ "op": entry.op }));
+    EventDraft { drill_id: entry.drill, ..draft }
 }
 
 /// What the database remembers that decisions need.
@@ -252,7 +263,7 @@ async fn recall(db: &AgentDb, policy: &Policy) -> Result<Memory, StoreError> {
     Ok(Memory {
         actions: journal
             .into_iter()
-            .filter(|entry| entry.by == Actor::Agent)
+            .filter(|entry| entry.by == Actor::Agent && entry.drill.is_none())
             .map(|entry| (entry.container, entry.kind, entry.started))
             .collect(),
         interrupted,

@@ -11,24 +11,27 @@ use tokio_util::task::TaskTracker;
 
 use super::actuator::Actuator;
 use super::clock::Clock;
+use super::faults::FaultAsk;
 use super::keeper::{Keep, Keeper};
-use super::{AgentParts, AgentSettings, Message, processes, sweep};
+use super::{AgentParts, AgentSettings, Message, faults, processes, sweep};
 use crate::bus::{
     AgentCommand, AgentReply, CommandError, EngineReport, EngineStatus, FleetReport, HostReport,
     PROTOCOL_VERSION, WhyReport,
 };
 use crate::docker::{EngineInfo, EngineMachine};
 use crate::model::{
-    Actor, CheckKind, ContainerName, DesiredState, Event, EventDraft, EventId, EventKind, Freeze,
-    HostIdentity, Timestamp,
+    Actor, CheckKind, ContainerName, DesiredState, Event, EventDraft, EventId, EventKind, FaultNote, Freeze,
+    HostIdentity, Timestamp, clean,
 };
 use crate::monitor::decide::{
-    Decision, Detector, FleetQuestion, FleetWord, HostState, Input, Memory, Target,
+    Decision, Detector, DrillOrder, FleetQuestion, FleetWord, HostState, Input, Memory, Target,
 };
 
 /// Events kept per container for `why`, and containers they are kept for.
 const EVENTS_KEPT: usize = 50;
 const STORIES_KEPT: usize = 4096;
+/// The longest name of a drill's scenario that is repeated.
+const SCENARIO_SHOWN: usize = 80;
 /// The longest the owner sleeps, so that what depends on wall time (a freeze's end) is never missed for long.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
@@ -41,6 +44,8 @@ pub(super) struct Wiring {
     pub(super) actuator: Actuator,
     /// Told when a report would read differently.
     pub(super) changed: Arc<Notify>,
+    /// Takes orders of campaigns of faults.
+    pub(super) faults: mpsc::Sender<FaultAsk>,
 }
 
 pub(super) struct Owner {
@@ -126,6 +131,13 @@ impl Owner {
                 () = shutdown.cancelled() => break,
             }
         }
+        // What came in order, and would be lost.
+        messages.close();
+        while let Ok(message) = messages.try_recv() {
+            if let Message::Fault(note) = message {
+                self.emit_fault(&note);
+            }
+        }
         self.emit(EventDraft::new(EventKind::AgentStopped, Actor::Agent, "The agent ended in order."));
     }
 
@@ -167,6 +179,7 @@ impl Owner {
                 known.retain(|other| other.name != capability.name);
                 known.push(capability);
             }
+            Message::Fault(note) => self.emit_fault(&note),
             Message::Identity(identity) => self.identity = *identity,
             // Who asked may be gone, when the agent ends.
             Message::Targets(answer) => drop(answer.send(self.state.targets())),
@@ -214,6 +227,12 @@ impl Owner {
             }
             Decision::Release(name, at) => keeper.keep(Keep::Release(name, at)),
         }
+    }
+
+    /// What was done to a container on purpose; within a drill it carries its id too.
+    fn emit_fault(&mut self, note: &FaultNote) {
+        let drill_id = self.state.drill_of(&note.container);
+        self.emit(EventDraft { drill_id, ..note.draft() });
     }
 
     fn emit(&mut self, mut draft: EventDraft) {
@@ -316,6 +335,23 @@ impl Owner {
                 self.freeze(Some(Freeze { since, until, by: "the agent's own socket".to_owned() }))
             }
             AgentCommand::Unfreeze => self.freeze(None),
+            AgentCommand::Drill { id, scenario, containers, for_ms } => match self.state.drill_refusal(id) {
+                Some(reason) => AgentReply::Error(CommandError::Refused { reason }),
+                None => self.done(Input::Drill(DrillOrder {
+                    id,
+                    scenario: clean(&scenario, SCENARIO_SHOWN),
+                    containers: containers.into_iter().collect(),
+                    lasts: Duration::from_millis(for_ms),
+                })),
+            },
+            AgentCommand::ChaosBegin { .. }
+            | AgentCommand::ChaosPlan { .. }
+            | AgentCommand::ChaosRenew { .. }
+            | AgentCommand::ChaosEnd { .. } => return faults::order(&self.wiring.faults, command, to),
+            AgentCommand::Fault { note } => {
+                self.emit_fault(&note);
+                AgentReply::Done
+            }
             AgentCommand::Disputed { reason } => self.done(Input::Disputed(reason)),
             AgentCommand::Fleet { nonce, .. } if nonce != self.nonce => {
                 AgentReply::Error(CommandError::Refused {
@@ -426,7 +462,13 @@ fn is_about_containers(command: &AgentCommand) -> bool {
         AgentCommand::Freeze { .. }
         | AgentCommand::Unfreeze
         | AgentCommand::Disputed { .. }
-        | AgentCommand::Fleet { .. } => false,
+        | AgentCommand::Drill { .. }
+        | AgentCommand::Fleet { .. }
+        | AgentCommand::ChaosBegin { .. }
+        | AgentCommand::ChaosPlan { .. }
+        | AgentCommand::ChaosRenew { .. }
+        | AgentCommand::ChaosEnd { .. }
+        | AgentCommand::Fault { .. } => false,
     }
 }
 

@@ -96,6 +96,9 @@ async fn over_the_bus(asker: &Asker, payload: &[u8]) -> AgentReply {
         Ok(AgentCommand::Freeze { .. } | AgentCommand::Unfreeze) => {
             refuse("over the bus, a host is frozen by the key freeze.<host> of the desired state")
         }
+        Ok(AgentCommand::Fault { .. }) => {
+            refuse("faults are told by this host's own antagonist, over the local socket")
+        }
         Ok(command) => asker.ask(command).await.unwrap_or_else(|| refuse("the agent is ending")),
     }
 }

@@ -96,7 +96,12 @@ impl HostState {
     }
 
     /// Keeps what came of an action, and says it.
-    fn conclude(&self, name: &ContainerName, concluded: Option<Assessment>, out: &mut Vec<Decision>) {
+    pub(super) fn conclude(
+        &self,
+        name: &ContainerName,
+        concluded: Option<Assessment>,
+        out: &mut Vec<Decision>,
+    ) {
         let (Some(history), Some(assessment)) = (self.histories.get(name), concluded) else { return };
         let efficacy = &history.efficacy;
         out.push(Decision::Score(name.clone(), Box::new(efficacy.clone())));

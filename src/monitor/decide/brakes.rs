@@ -68,7 +68,10 @@ impl HostState {
                 spent.then_some(Hold::StartRate(now.mono + Duration::from_millis(250)))
             }
             _ if self.restarts_under_way() >= self.policy.restarts_at_once => Some(Hold::HostBusy),
-            _ if self.host_restarts.is_spent(self.policy.host_budget, now.mono) => Some(Hold::HostBudget),
+            _ if self.host_restarts_of(name).is_spent(self.policy.host_budget, now.mono) => {
+                Some(Hold::HostBudget)
+            }
+            _ if self.is_drilled(name) => None,
             _ => self.fleet.withholds(now.mono),
         }
     }

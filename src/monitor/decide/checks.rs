@@ -63,7 +63,7 @@ impl HostState {
 
     /// Judges what is shared. What fails behind a gateway that loses packets too is explained by that.
     fn judge_shared(&mut self, results: &[Checked], now: Now, out: &mut Vec<Decision>) {
-        let (mut members, mut behind) = (Vec::new(), BTreeSet::new());
+        let (mut members, mut names, mut behind) = (Vec::new(), Vec::new(), BTreeSet::new());
         for result in results {
             let Some(watch) = self.watches.get(&result.id) else { continue };
             if watch.facts.started_at != result.started_at {
@@ -86,12 +86,26 @@ impl HostState {
             let others = Self::shared_beside_networks(watch).map(|shared| (shared, failing));
             let networks = networks.into_iter().map(|(network, failing)| (Shared::Network(network), failing));
             members.push(networks.chain(others).collect::<Member>());
+            names.push(watch.facts.name.clone());
         }
         let listed = self.watches.values().filter(|watch| self.listing(watch).is_monitored());
         let monitored = listed.flat_map(Self::shared).collect();
         let changes = self.breaker.judge(&members, &monitored, now.mono);
         self.say_faults(behind, out);
-        out.extend(changes.into_iter().map(|change| Decision::Emit(told(change))));
+        for change in changes {
+            let drill = match &change {
+                BreakerChange::Opened(shared, _) => {
+                    let fails = |member: &Member| member.get(shared) == Some(&true);
+                    let failing = members.iter().zip(&names).filter(|(member, _)| fails(member));
+                    let failing: Vec<_> = failing.map(|(_, name)| name.clone()).collect();
+                    self.drill_behind(shared, &failing)
+                }
+                BreakerChange::Closed(shared) | BreakerChange::GivenUp(shared) => {
+                    self.drill_had_opened(shared)
+                }
+            };
+            out.push(Decision::Emit(EventDraft { drill_id: drill, ..told(change) }));
+        }
     }
 
     fn say_faults(&mut self, behind: BTreeSet<(Option<String>, String)>, out: &mut Vec<Decision>) {

@@ -8,6 +8,7 @@ mod brakes;
 mod checks;
 mod dependencies;
 mod deploys;
+mod drill;
 mod efficacy;
 mod fleet;
 mod hold;
@@ -25,12 +26,13 @@ mod view;
 mod watch;
 mod words;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::{
-    ActionKind, Actor, CheckKind, ContainerFacts, ContainerId, ContainerName, DesiredState, EventDraft,
-    Evidence, Freeze, OperationId, Threshold, Timestamp,
+    ActionKind, Actor, CheckKind, ContainerFacts, ContainerId, ContainerName, DesiredState, DrillId,
+    EventDraft, Evidence, Freeze, OperationId, Threshold, Timestamp,
 };
 use crate::monitor::ping::ProbeOutcome;
 
@@ -107,6 +109,8 @@ pub struct Action {
     pub by: Actor,
     /// Why, in one plain sentence.
     pub reason: String,
+    /// The drill that it is part of: it counts in no budget but that one's.
+    pub drill: Option<DrillId>,
 }
 
 /// What came of an action.
@@ -144,6 +148,19 @@ pub struct Sign {
     pub kind: SignKind,
 }
 
+/// What is said of a drill on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrillOrder {
+    /// Which.
+    pub id: DrillId,
+    /// The scenario's name.
+    pub scenario: String,
+    /// The containers that take part.
+    pub containers: BTreeSet<ContainerName>,
+    /// How long it goes on, unless it is said again; zero: it is over.
+    pub lasts: Duration,
+}
+
 /// What the shell tells the core.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
@@ -178,6 +195,8 @@ pub enum Input {
     Swept(CheckKind, Vec<Checked>),
     /// An action is through.
     Acted(OperationId, ActionResult),
+    /// A drill begins, goes on, or is over.
+    Drill(DrillOrder),
     /// An operator wants this container restarted, past every brake.
     Restart(ContainerName),
     /// An operator ends its quarantine.

@@ -33,6 +33,7 @@ impl HostState {
     }
 
     pub(super) fn release(&mut self, name: &ContainerName, now: Now, out: &mut Vec<Decision>) {
+        self.leave_drill(name);
         let history = self.histories.entry(name.clone()).or_default();
         let was = history.quarantined.take();
         history.actions.clear();

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::deploys::Deploys;
+use super::drill::Drill;
 use super::efficacy::Efficacy;
 use super::fleet::Fleet;
 use super::limits::Window;
@@ -101,6 +102,8 @@ pub struct HostState {
     pub(super) former_owners: BTreeMap<String, ContainerName>,
     pub(super) deploys: Deploys,
     pub(super) fleet: Fleet,
+    /// The drill that is under way.
+    pub(super) drill: Option<Drill>,
     /// How late the agent itself was, and until when that is shown.
     pub(super) starved: Option<(Duration, Mono)>,
     /// All containers were listed once: what appears from then on was made by someone.
@@ -142,6 +145,7 @@ impl HostState {
             former_owners: BTreeMap::new(),
             deploys: Deploys::default(),
             fleet: Fleet::default(),
+            drill: None,
             starved: None,
             listed_once: false,
             host_restarts: Window::default(),
@@ -181,6 +185,7 @@ impl HostState {
     /// Takes in one input; returns what is to be done, in order.
     pub fn on(&mut self, input: Input, now: Now) -> Vec<Decision> {
         let mut out = Vec::new();
+        self.expire_drill(now.mono, &mut out);
         match input {
             Input::Listed(all, signs) => self.listed(all, &signs, now, &mut out),
             Input::Seen(facts) => self.seen(*facts, now),
@@ -197,11 +202,14 @@ impl HostState {
             Input::Fleet(word) => self.fleet_said(word, now),
             Input::Swept(kind, results) => self.swept(kind, &results, now, &mut out),
             Input::Acted(op, result) => self.acted(&op, result, &mut out),
+            Input::Drill(order) => self.drill_told(order, now, &mut out),
             Input::Restart(name) => self.restart_by_operator(&name, &mut out),
             Input::Release(name) => self.release(&name, now, &mut out),
             Input::Tick => {}
         }
         self.treat_all(now, &mut out);
+        self.mark_drill(&mut out);
+        self.enrol(&mut out);
         out
     }
 
@@ -308,10 +316,12 @@ impl HostState {
         self.engine_was_lost = false;
         self.listed_once = true;
         self.answered.clear();
-        let (watches, budget) = (&self.watches, self.policy.budget);
+        let (watches, budget, drill) = (&self.watches, self.policy.budget, &self.drill);
+        let drilled = |name: &ContainerName| drill.as_ref().is_some_and(|drill| drill.holds(name));
         self.histories.retain(|name, history| {
             history.actions.expire(budget.window, now.mono);
             watches.values().any(|watch| watch.facts.name == *name)
+                || drilled(name)
                 || !history.is_forgettable(budget, now.mono)
         });
     }
@@ -386,10 +396,12 @@ impl HostState {
         self.engine_was_lost = true;
         self.watches.values_mut().for_each(Watch::note_engine_lost);
         self.deploys.clear();
-        for history in self.histories.values_mut() {
-            if let Some((at, kind)) = history.unreached.take() {
-                take_back(history, &mut self.host_restarts, at, kind);
-            }
+        let unreached = |(name, history): (&ContainerName, &mut History)| {
+            history.unreached.take().map(|(at, kind)| (name.clone(), at, kind))
+        };
+        let unreached: Vec<_> = self.histories.iter_mut().filter_map(unreached).collect();
+        for (name, at, kind) in unreached {
+            self.take_back(&name, at, kind);
         }
     }
 
@@ -426,14 +438,6 @@ impl HostState {
         let local = local.map(|freeze| ("on this host, by the agent's own socket".to_owned(), freeze));
         let desired = self.desired.freeze_at(&self.host, wall);
         local.or_else(|| desired.map(|(scope, freeze)| (format!("on {scope}, by {}", freeze.by), freeze)))
-    }
-}
-
-/// Takes an action that never reached the engine back from the budgets.
-pub(super) fn take_back(history: &mut History, host_restarts: &mut Window, at: Mono, kind: ActionKind) {
-    history.actions.take_back(at);
-    if kind != ActionKind::Start {
-        host_restarts.take_back(at);
     }
 }
 

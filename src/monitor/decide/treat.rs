@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::efficacy::Tried;
-use super::state::{HostState, OurAction, UnderWay, take_back};
+use super::state::{HostState, OurAction, UnderWay};
 use super::watch::{Ailment, LastLook, Watch};
 use super::words::{ailment_data, past};
 use super::{Action, ActionResult, Decision, Hold, Listing, RestartMode};
@@ -37,6 +37,7 @@ impl HostState {
         self.put_under_trial(now, out);
         self.wake_no_later(self.disputed.as_ref().map(|(_, until)| *until));
         let freeze_ends = self.freeze_at(now.wall).and_then(|(_, freeze)| freeze.until);
+        self.wake_no_later(self.drill_until());
         self.wake_no_later(freeze_ends.map(|until| now.mono_at(until)));
     }
 
@@ -196,8 +197,7 @@ impl HostState {
             self.starts.expire(Duration::from_secs(1), now.mono);
             self.starts.note(now.mono);
         } else {
-            self.host_restarts.note(now.mono);
-            self.fleet.spend();
+            self.note_host_restart(&name, now.mono);
         }
         self.begin(id, kind, Actor::Agent, reason, Some(now.mono), out);
     }
@@ -243,7 +243,7 @@ impl HostState {
         let known = history.ours.is_some_and(|ours| ours.was_pingable);
         history.ours = Some(OurAction { was_pingable: was_pingable || known });
         let join = self.rejoins(&self.watches[id]);
-        out.push(Decision::Act(Action { op, id: id.clone(), name, kind, join, by, reason }));
+        out.push(Decision::Act(Action { op, id: id.clone(), name, kind, join, by, reason, drill: None }));
     }
 
     pub(super) fn acted(&mut self, op: &OperationId, result: ActionResult, out: &mut Vec<Decision>) {
@@ -277,9 +277,7 @@ impl HostState {
                 history.efficacy.not_done(op, Tried::Not);
                 // Whose calls never come through while the engine answers others must not be tried for ever.
                 match counted_at {
-                    Some(at) if self.engine_lost.is_some() => {
-                        take_back(history, &mut self.host_restarts, at, kind);
-                    }
+                    Some(at) if self.engine_lost.is_some() => self.take_back(&name, at, kind),
                     counted => history.unreached = counted.map(|at| (at, kind)),
                 }
             }

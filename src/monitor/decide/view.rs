@@ -207,8 +207,9 @@ impl HostState {
             .get(&watch.facts.name)
             .map_or(0, |h| h.actions.count(policy.budget.window, now.mono));
         brakes.push(format!("budget: {used} of {} used", policy.budget));
-        let host_used = self.host_restarts.count(policy.host_budget.window, now.mono);
+        let host_used = self.host_restarts_of(&watch.facts.name).count(policy.host_budget.window, now.mono);
         brakes.push(format!("host budget: {host_used} of {} used", policy.host_budget));
+        brakes.extend(self.drill_words(&watch.facts.name));
         brakes.extend(self.efficacy_brake(watch));
         if let Some(until) = watch.grace_until(policy).filter(|until| now.mono < *until) {
             let seconds = (until - now.mono).as_secs() + 1;

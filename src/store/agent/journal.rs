@@ -100,8 +100,8 @@ impl AgentDb {
 
 fn insert(conn: &Connection, entry: &JournalEntry) -> Result<()> {
     conn.prepare_cached(
-        "INSERT INTO journal (op, container, id, kind, by, reason, started, finished, outcome, step)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO journal (op, container, id, kind, by, reason, started, finished, outcome, step, drill)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute(params![
         entry.op.as_str(),
@@ -114,6 +114,7 @@ fn insert(conn: &Connection, entry: &JournalEntry) -> Result<()> {
         entry.finished.map(Timestamp::millis),
         entry.outcome.as_ref().map(rows::json),
         entry.step.as_ref().map(rows::json),
+        entry.drill.map(|drill| drill.to_string()),
     ])?;
     Ok(())
 }
@@ -143,7 +144,8 @@ fn count_restart(conn: &Connection, op: &OperationId, finished: Timestamp) -> Re
 
 fn select(condition: &str) -> String {
     format!(
-        "SELECT op, container, id, kind, by, reason, started, finished, outcome, step FROM journal
+        "SELECT op, container, id, kind, by, reason, started, finished, outcome, step, drill
+         FROM journal
          WHERE {condition} ORDER BY n"
     )
 }
@@ -160,6 +162,7 @@ fn entry(row: &Row<'_>) -> Result<JournalEntry> {
         finished: rows::time_or_none(row, 7)?,
         outcome: rows::from_json_or_none(row, 8)?,
         step: rows::from_json_or_none(row, 9)?,
+        drill: rows::name_or_none(row, 10)?,
     })
 }
 
@@ -213,6 +216,7 @@ mod tests {
             finished: None,
             outcome: None,
             step: None,
+            drill: None,
         }
     }
 

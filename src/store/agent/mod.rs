@@ -57,6 +57,8 @@ static LAYOUT: Layout = Layout {
         CREATE TABLE scores (
             container TEXT PRIMARY KEY, score TEXT NOT NULL, at INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID;
+    ", "
+        ALTER TABLE journal ADD COLUMN drill TEXT;
     "],
     remedy: "move it and the files beside it (-wal, -shm) away and start again; that loses restart counts and \
              budgets, quarantines, events and metrics not yet delivered; what is monitored comes again from the controller",

@@ -1,5 +1,6 @@
 //! `controller.db`: the fleet's history, its hosts and tokens, and on one host the desired state itself.
 
+mod drills;
 mod events;
 mod hosts;
 mod incidents;
@@ -61,6 +62,7 @@ static LAYOUT: Layout = Layout {
         series::TABLES,
         notices::TABLES,
         logins::TABLES,
+        drills::TABLES,
     ],
     remedy: "restore a backup, or move it and the files beside it (-wal, -shm) away and start again; that loses the \
              history, the access tokens and, where there is no NATS, which containers are monitored",
@@ -136,6 +138,7 @@ impl ControllerDb {
             .write(move |tx| {
                 incidents::prune(tx, kept_from)?;
                 notices::prune(tx, kept_from)?;
+                drills::prune(tx, kept_from)?;
                 Ok(ingest::forget_sessions(tx, kept_from)?)
             })
             .await?;

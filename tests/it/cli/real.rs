@@ -12,7 +12,7 @@ use crate::support::{Lab, wait_for};
 fn measures(run: &dyn Fn(&[&str]) -> Output, say: &dyn Fn(&[&str]) -> String, web: &str) {
     wait_for("samples", Duration::from_secs(30), || {
         let top: serde_json::Value =
-            serde_json::from_str(&say(&["top", "--by", "memory", "--json"])).unwrap();
+            serde_json::from_str(&say(&["top", "--by", "memory", "--limit", "1000", "--json"])).unwrap();
         let rows = top["containers"].as_array().unwrap();
         rows.iter().any(|row| row["name"] == web && row["latest"]["pids"].is_number()).then_some(())
     });

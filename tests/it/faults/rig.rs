@@ -151,6 +151,21 @@ impl Fleet {
         Daemon::new(&log, args)
     }
 
+    /// The agent of another host, not started; its engine is down.
+    pub(super) fn other_host(&self, host: &str) -> Daemon {
+        let (nats, data) = (self.nats().url(), self.dir.path().join(host).display().to_string());
+        let args =
+            ["agent", "--nats", &nats, "--hostname", host, "--data-dir", &data, "--report-interval", "1s"];
+        let args = args.iter().chain(&["--docker-host", "tcp://127.0.0.1:9"]).map(ToString::to_string);
+        Daemon::new(&self.dir.path().join(format!("{host}.log")), args.collect())
+    }
+
+    /// The controller's URL.
+    pub(super) fn server(&self) -> String {
+        let listen = self.controller.args.iter().position(|arg| arg == "--listen").expect("given above");
+        format!("http://{}", self.controller.args[listen + 1])
+    }
+
     /// The data directory of `agent`, `agent2` or `controller`.
     pub(super) fn data(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

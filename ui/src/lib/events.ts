@@ -58,12 +58,16 @@ export const EVENTS: Readonly<Record<EventKind, EventWord>> = {
   clock_agrees: word('clock agrees', 'good', 'check'),
   notify_failing: word('notifications fail', 'warn', 'alert'),
   notify_works: word('notifications work', 'good', 'check'),
+  drill_started: word('drill began', 'held', 'drills', true),
+  drill_ended: word('drill ended', 'held', 'drills', true),
+  fault_injected: word('fault injected', 'held', 'bolt', true),
+  fault_ended: word('fault ended', 'quiet', 'bolt', true),
   other: word('other', 'quiet', 'info'),
 };
 
 /** The words of a kind; a controller newer than this page may tell of others. */
 export function eventWord(kind: string): EventWord {
-  return EVENTS[kind as EventKind] ?? word(plain(kind), 'quiet', 'info');
+  return Object.hasOwn(EVENTS, kind) ? EVENTS[kind as EventKind] : word(plain(kind), 'quiet', 'info');
 }
 
 /** What charts mark of events: those of a container, and those of its whole host. */

@@ -61,6 +61,9 @@ class FleetState {
   readonly counts: number[] = HEALTHS.map(() => 0);
   #names: string[] | null = null;
   #early = new Map<string, Load>();
+  /** Of whom the stream told since the lists were asked for: what they say is older. */
+  readonly #toldHosts = new Set<string>();
+  readonly #toldContainers = new Set<string>();
   #reading: Promise<void> | null = null;
   #again = false;
 
@@ -88,22 +91,28 @@ class FleetState {
   }
 
   take(batch: Batch): void {
-    if (batch.hosts.length + batch.containers.length + batch.ticks.length === 0) return;
+    const forgotten = batch.events.filter((event) => event.kind === 'host_forgotten');
+    if (batch.hosts.length + batch.containers.length + batch.ticks.length + forgotten.length === 0) return;
     // A host that tells something speaks; the controller says when it last did only as its state changes.
     const heard = Date.now() + clockSkew();
-    for (const host of batch.hosts) this.#takeHost(host);
-    for (const { hostname, containers } of batch.containers) this.#takeContainers(hostname, containers, heard);
-    for (const event of batch.events) {
-      if (event.kind === 'host_forgotten') this.#drop(event.host);
+    for (const host of batch.hosts) {
+      this.#takeHost(host);
+      this.#toldHosts.add(host.hostname);
     }
+    for (const { hostname, containers } of batch.containers) {
+      this.#takeContainers(hostname, containers, heard);
+      this.#toldContainers.add(hostname);
+    }
+    for (const event of forgotten) this.#drop(event.host);
     for (const tick of batch.ticks) {
       const { cpu_host_percent: cpu = null, memory_percent: memory = null } = tick.host;
       // A page that asks for other figures of its host takes none of these away.
       if (cpu === null && memory === null && tick.t - (this.rows.get(tick.hostname)?.load?.t ?? 0) < OLD) continue;
       const load = { t: tick.t, cpu, memory };
-      // The stream begins with samples; the hosts are read a moment later.
-      if (this.rows.has(tick.hostname)) this.#change(tick.hostname, { load, heard });
-      else if (!this.hostsRead) this.#early.set(tick.hostname, load);
+      const row = this.rows.get(tick.hostname);
+      // The stream begins with samples: the hosts are read a moment later, and of a silent one they are what it told last.
+      if (!row && !this.hostsRead) this.#early.set(tick.hostname, load);
+      if (row && row.host?.presence !== 'silent') this.#change(tick.hostname, { load, heard });
     }
     this.version += 1;
   }
@@ -130,6 +139,8 @@ class FleetState {
   async #read(): Promise<void> {
     try {
       // The hosts come at once; the controller asks each of them for its containers.
+      this.#toldHosts.clear();
+      this.#toldContainers.clear();
       const containers = get('/api/v1/containers', { query: { stale: true } });
       containers.catch(() => {});
       this.#takeHosts(await get('/api/v1/hosts'));
@@ -142,8 +153,9 @@ class FleetState {
 
   #takeHosts(hosts: Host[]): void {
     const names = new Set(hosts.map((host) => host.hostname));
-    for (const name of [...this.rows.keys()]) if (!names.has(name)) this.#drop(name);
-    for (const host of hosts) this.#takeHost(host);
+    const told = (name: string) => this.#toldHosts.has(name) || this.#toldContainers.has(name);
+    for (const name of [...this.rows.keys()]) if (!names.has(name) && !told(name)) this.#drop(name);
+    for (const host of hosts) if (!this.#toldHosts.has(host.hostname)) this.#takeHost(host);
     this.hostsRead = true;
     this.#early.clear();
     this.version += 1;
@@ -156,7 +168,9 @@ class FleetState {
       if (list) list.push(container);
       else of.set(container.hostname, [container]);
     }
-    for (const name of new Set([...this.rows.keys(), ...of.keys()])) this.#takeContainers(name, of.get(name) ?? []);
+    for (const name of new Set([...this.rows.keys(), ...of.keys()])) {
+      if (!this.#toldContainers.has(name)) this.#takeContainers(name, of.get(name) ?? []);
+    }
     this.containersRead = true;
     this.version += 1;
   }
@@ -172,7 +186,9 @@ class FleetState {
   #takeHost(host: Host): void {
     const system = host.agent?.identity?.system_uuid ?? '';
     const words = [host.hostname, ...(host.agent?.addresses ?? []), system].join(' ').toLowerCase();
-    this.#change(host.hostname, { host, words, heard: Date.parse(host.last_seen) });
+    // What a silent host used is not what it uses.
+    const used = host.presence === 'silent' ? { load: null } : {};
+    this.#change(host.hostname, { host, words, heard: Date.parse(host.last_seen), ...used });
   }
 
   #takeContainers(name: string, told: Container[], heard?: number): void {

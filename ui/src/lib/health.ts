@@ -51,4 +51,4 @@ export const MEANINGS: Readonly<Record<Health, string>> = {
 export const isBad = (health: Health) => RANK[health] <= RANK.frozen;
 
 /** A health as the API says it, or `unknown` where this page is older than the word. */
-export const known = (health: Health): Health => (health in RANK ? health : 'unknown');
+export const known = (health: Health): Health => (Object.hasOwn(RANK, health) ? health : 'unknown');

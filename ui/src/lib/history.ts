@@ -4,7 +4,7 @@ import { eventWord } from './events';
 import type { Tone } from './health';
 import { plural } from './format';
 
-export const GROUPS = { health: 'Health', healing: 'Healing', hosts: 'Hosts', changes: 'Changes', upkeep: 'Upkeep' } as const;
+export const GROUPS = { health: 'Health', healing: 'Healing', hosts: 'Hosts', changes: 'Changes', drills: 'Drills', upkeep: 'Upkeep' } as const;
 export type GroupName = keyof typeof GROUPS;
 
 /** What each group is of, for those who ask. */
@@ -13,6 +13,7 @@ export const GROUP_HELP: Readonly<Record<GroupName, string>> = {
   healing: 'What dockhealth did or held back: starts, restarts, quarantine, breakers',
   hosts: 'Hosts, engines and agents that come and go, their names and clocks',
   changes: 'What people set: monitoring, thresholds, freezes, maintenance, tokens',
+  drills: 'Drills that begin and end, and what the antagonist does on purpose',
   upkeep: 'What was dropped, and whether notifications get through',
 };
 
@@ -56,6 +57,10 @@ const GROUP_OF: Readonly<Record<EventKind, GroupName>> = {
   clock_agrees: 'hosts',
   notify_failing: 'upkeep',
   notify_works: 'upkeep',
+  drill_started: 'drills',
+  drill_ended: 'drills',
+  fault_injected: 'drills',
+  fault_ended: 'drills',
   other: 'upkeep',
 };
 

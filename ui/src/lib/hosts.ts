@@ -11,6 +11,8 @@ export interface HostWord {
   tone: Tone;
   /** Greater is worse. */
   rank: number;
+  /** Why, where the word does not say it all. */
+  detail?: string;
 }
 
 const WORDS: Record<HostState, HostWord> = {
@@ -35,13 +37,15 @@ export function lacks(host: Schemas['Host'] | null, capability: string): Schemas
 export function wordOf(row: HostRow): HostWord {
   const { host, counts } = row;
   if (!host) return WORDS.unknown;
-  if (host.conflict) return WORDS.conflict;
-  if (host.presence === 'silent') return WORDS.silent;
-  if (host.agent?.engine.status === 'unreachable') return WORDS.engine;
+  if (host.conflict) return { ...WORDS.conflict, detail: host.conflict };
+  if (host.presence === 'silent') return { ...WORDS.silent, detail: 'Its agent, the machine or the network between is down' };
+  const engine = host.agent?.engine;
+  if (engine?.status === 'unreachable') return { ...WORDS.engine, detail: engine.error ?? 'Docker does not answer its agent' };
   const bad = HEALTHS.some((health, rank) => isBad(health) && (counts[rank] ?? 0) > 0) || (counts.every((count) => count === 0) && (host.agent?.failing ?? 0) > 0);
   if (bad) return WORDS.failing;
-  if (host.agent?.freeze) return WORDS.frozen;
-  if (lacks(host, 'icmp')) return WORDS.limited;
+  if (host.agent?.freeze) return { ...WORDS.frozen, detail: 'Nothing is started or restarted there now' };
+  const deaf = lacks(host, 'icmp');
+  if (deaf) return { ...WORDS.limited, detail: deaf.detail };
   if ((counts[RANK.recovering] ?? 0) > 0) return WORDS.recovering;
   if ((counts[RANK.degraded] ?? 0) > 0) return WORDS.degraded;
   return host.agent ? WORDS.well : WORDS.unknown;

@@ -89,9 +89,7 @@ class Live {
   stop(): void {
     this.#started = false;
     clearTimeout(this.#retry);
-    this.#stream?.close();
-    this.#next?.close();
-    this.#stream = this.#next = null;
+    this.#close();
     this.state = 'connecting';
     this.#lost = false;
   }
@@ -107,10 +105,17 @@ class Live {
   }
 
   #letGo(): void {
+    this.#close();
+    this.state = 'connecting';
+  }
+
+  /** What was told and not yet taken up is older than the lists that are read when the next stream is open. */
+  #close(): void {
     this.#stream?.close();
     this.#next?.close();
     this.#stream = this.#next = null;
-    this.state = 'connecting';
+    this.#hosts.clear();
+    this.#containers.clear();
   }
 
   /** The stream left something out: all is read anew, but not over and over where this page cannot keep up. */
@@ -203,9 +208,7 @@ class Live {
     else if (stream === this.#stream) this.#stream = null;
     else return;
     // The one before still runs when its successor failed; then both are begun anew.
-    this.#stream?.close();
-    this.#next?.close();
-    this.#stream = this.#next = null;
+    this.#close();
     if (!this.#lost) this.since = Date.now();
     this.#lost = true;
     this.state = 'lost';
@@ -293,7 +296,14 @@ class Live {
     this.#desired = [];
     this.#events = [];
     this.#ticks = [];
-    for (const follower of this.#followers) follower(batch);
+    for (const follower of this.#followers) {
+      try {
+        follower(batch);
+      } catch (error) {
+        // One that breaks takes nothing from the others.
+        reportError(error);
+      }
+    }
   }
 }
 

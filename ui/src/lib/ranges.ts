@@ -11,7 +11,7 @@ export interface View {
 
 export function readView(text: string | null): View {
   const [name, zoom] = (text ?? '').split('@');
-  const span: SpanName = name && name in SPANS ? (name as SpanName) : '1h';
+  const span: SpanName = name && Object.hasOwn(SPANS, name) ? (name as SpanName) : '1h';
   const found = /^(\d{1,12})-(\d{1,12})$/.exec(zoom ?? '');
   const [from, to] = found ? [Number(found[1]), Number(found[2])] : [0, 0];
   return { span, zoom: from < to ? [from, to] : null };

@@ -28,6 +28,8 @@ export interface SeriesData {
 const MOVES = 5000;
 /** The least time between two readings of the history, milliseconds. */
 const LEAST = 15_000;
+/** The least of the last hour that is shown, seconds. */
+const SHORTEST = 600;
 /** The most points that are kept. */
 const MOST = 11_000;
 
@@ -46,7 +48,7 @@ export class Series {
 
   readonly #asked = $derived.by(() => this.#ask());
   /** What charts show, unix seconds. */
-  readonly range = $derived<[number, number]>(rangeOf(this.#asked.view, this.#now));
+  readonly range = $derived<[number, number]>(this.#shown());
   // As text, so that what is the same again is not read again.
   readonly #key = $derived(JSON.stringify(this.#asked));
   readonly #live = $derived(this.#asked.view.zoom === null && this.#asked.view.span === '1h');
@@ -69,6 +71,15 @@ export class Series {
       }, MOVES);
       return () => clearInterval(timer);
     });
+  }
+
+  /** Of the last hour as much as there is, and ten minutes at least: what just began is not to be a line at the edge. */
+  #shown(): [number, number] {
+    const [from, to] = rangeOf(this.#asked.view, this.#now);
+    if (!this.#live || !this.data) return [from, to];
+    const columns = Object.values(this.data.series);
+    const first = this.data.t.findIndex((_, index) => columns.some((values) => values[index] !== null && values[index] !== undefined));
+    return [Math.max(from, Math.min(this.data.t[first] ?? from, to - SHORTEST)), to];
   }
 
   #follow(): () => void {
@@ -147,21 +158,4 @@ function appended(data: SeriesData, t: number, values: Record<string, number>, n
     series[name] = [...before.slice(drop), values[name] ?? null];
   }
   return { t: [...data.t.slice(drop), t], series, step: data.step };
-}
-
-/** Several subjects on one axis: where one has no point of another's, its line goes on. */
-export function joined(parts: { t: number[]; values: (number | null)[] }[]): { t: number[]; values: (number | null | undefined)[][] } {
-  const [only] = parts;
-  if (parts.length === 1 && only) return { t: only.t, values: [only.values] };
-  const t = [...new Set(parts.flatMap((part) => part.t))].sort((a, b) => a - b);
-  const place = new Map(t.map((at, index) => [at, index]));
-  const values = parts.map((part) => {
-    const line: (number | null | undefined)[] = Array<undefined>(t.length).fill(undefined);
-    part.t.forEach((at, index) => {
-      const to = place.get(at);
-      if (to !== undefined) line[to] = part.values[index] ?? null;
-    });
-    return line;
-  });
-  return { t, values };
 }

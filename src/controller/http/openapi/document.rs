@@ -9,8 +9,8 @@ use utoipa::openapi::security::{
 use utoipa::openapi::{Content, Ref, ResponseBuilder};
 
 use super::super::{
-    backtest, containers, dto, events, hosts, notifications, overview, placement, processes, report, series,
-    session, settings, stream, system, tokens, top, watched,
+    backtest, chaos, containers, drills, dto, events, hosts, notifications, overview, placement, processes,
+    report, series, session, settings, stream, system, tokens, top, watched,
 };
 
 #[derive(OpenApi)]
@@ -27,7 +27,9 @@ use super::super::{
         settings::threshold, settings::set_threshold, settings::freezes, settings::freeze, settings::unfreeze,
         hosts::list, hosts::show, hosts::forget,
         series::of_container, series::of_host, report::report, top::top, placement::placement, backtest::backtest,
-        events::events, events::incidents, notifications::list, notifications::test, stream::stream,
+        chaos::begin, chaos::end, chaos::renew,
+        events::events, events::incidents, drills::list, drills::show, drills::begin, drills::end, drills::report,
+        notifications::list, notifications::test, stream::stream,
         session::show, session::login, session::logout, tokens::list, tokens::create, tokens::revoke,
         overview::overview, system::healthz, system::readyz, system::metrics,
     ),

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 
 use super::world::{Stored, World, wait};
-use crate::bus::{AgentCommand, AgentReply, CommandError, PROTOCOL_VERSION, Subject, decode};
+use crate::bus::{AgentCommand, AgentReply, CommandError, PROTOCOL_VERSION, Subject, decode, encode};
 use crate::docker::fake::{Call, FakeEngine};
-use crate::model::{Actor, EventKind, Health};
+use crate::model::{Actor, EventKind, FaultMoment, FaultNote, Health};
 
 #[test]
 fn healing_goes_on_when_nothing_can_be_kept() {
@@ -92,6 +92,24 @@ fn commands_are_done_or_refused_with_the_reason() {
     for command in [restart("part"), AgentCommand::Freeze { for_ms: None }, AgentCommand::Unfreeze] {
         assert!(matches!(refusal(world.ask(&command)), CommandError::Refused { .. }), "{command:?}");
     }
+    let note = FaultNote {
+        fault_id: "00000000000000aa".to_owned(),
+        container: "web".parse().unwrap(),
+        fault: "pause".to_owned(),
+        lease_ms: None,
+        campaign: None,
+        moment: FaultMoment::Injected(String::new()),
+    };
+    let fault = AgentCommand::Fault { note };
+    for command in [fault.clone(), AgentCommand::ChaosEnd { campaign: None }] {
+        assert!(matches!(refusal(world.ask(&command)), CommandError::Refused { .. }), "{command:?}");
+    }
+    assert_eq!(world.socket(std::str::from_utf8(&encode(&fault)).unwrap()), AgentReply::Done);
+    let AgentReply::Why(why) = world.ask(&AgentCommand::Why { container: "web".parse().unwrap() }) else {
+        panic!("why is answered")
+    };
+    let told = why.events.iter().find(|event| event.kind == EventKind::FaultInjected);
+    assert_eq!(told.unwrap().by, Actor::Antagonist);
     for garbage in ["", "{", "[]", "{\"command\":\"explode\"}", "{\"command\":\"restart\"}"] {
         let answer = world.request(&Subject::Command(world.host.clone()), garbage.into()).unwrap();
         assert!(matches!(refusal(decode(&answer).unwrap()), CommandError::Malformed { .. }), "{garbage:?}");

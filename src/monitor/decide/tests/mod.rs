@@ -2,6 +2,7 @@
 
 mod budgets;
 mod down;
+mod drill;
 mod efficacy;
 mod fleet;
 mod invariants;
@@ -31,6 +32,8 @@ struct Sim {
     now: i64,
     facts: BTreeMap<ContainerId, ContainerFacts>,
     events: Vec<EventKind>,
+    /// The drill that each event is marked with.
+    marks: Vec<Option<DrillId>>,
     acts: Vec<(String, ActionKind)>,
     /// Loss that each container shows, percent.
     loss: BTreeMap<ContainerId, u32>,
@@ -98,6 +101,7 @@ impl Sim {
             now: 100_000,
             facts: (1..=containers).map(|n| (id_of(n), facts(n))).collect(),
             events: Vec::new(),
+            marks: Vec::new(),
             acts: Vec::new(),
             loss: BTreeMap::new(),
             host_loss: BTreeMap::new(),
@@ -119,7 +123,10 @@ impl Sim {
         let decisions = self.state.on(input, self.at());
         for decision in decisions {
             match decision {
-                Decision::Emit(draft) => self.events.push(draft.kind),
+                Decision::Emit(draft) => {
+                    self.events.push(draft.kind);
+                    self.marks.push(draft.drill_id);
+                }
                 Decision::Act(action) => self.do_action(&action),
                 Decision::Look(id) => {
                     if self.starting.remove(&id) {
