@@ -218,8 +218,11 @@ export class Visitor {
   async accessible() {
     for (const colorScheme of ['light', 'dark']) {
       await this.page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
-      // Colours that are still on their way to the others are neither.
-      await this.page.waitForFunction(() => !document.getAnimations().some((one) => one instanceof CSSTransition));
+      // Colours that are still on their way to the others are neither: they are brought there.
+      await this.page.evaluate(async () => {
+        await new Promise((next) => requestAnimationFrame(() => requestAnimationFrame(next)));
+        for (const one of document.getAnimations()) if (one instanceof CSSTransition) one.finish();
+      });
       await this.page.evaluate(axe());
       const { violations } = await this.page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
       const serious = violations.filter(({ impact }) => ['serious', 'critical'].includes(impact));
