@@ -94,8 +94,13 @@ fn card(host: &HostView) -> String {
         }
     }
     for capability in &agent.capabilities {
-        let works = if capability.works { "works" } else { "does not work" };
-        lines.push((&capability.name, format!("{works}: {}", capability.detail)));
+        let word = match (capability.works, capability.name.as_str()) {
+            (true, _) => "works",
+            // Nobody asked for it, so nothing is wrong.
+            (false, "chaos") => "off",
+            (false, _) => "does not work",
+        };
+        lines.push((&capability.name, format!("{word}: {}", capability.detail)));
     }
     let notes = notes(host);
     if !notes.is_empty() {

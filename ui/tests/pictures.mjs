@@ -49,7 +49,7 @@ async function pictures() {
   await shop(engine);
   const state = (name) => ({ DOCKHEALTH_DATA_DIR: join(dir, name), DOCKHEALTH_CONFIG: '/dev/null' });
   started(binary(), ['agent', '--nats', nats, '--hostname', HOST, '--docker-host', engine.address], state('agent'));
-  started(binary(), ['simulate', '--nats', nats, '--hosts', '16', '--containers', '12', '--seed', '7', '--for', '24h'], state('sim'));
+  started(binary(), ['simulate', '--nats', nats, '--hosts', '16', '--containers', '12', '--seed', '7', '--for', '24h', '--beside-real-hosts'], state('sim'));
   await server.sees('shop-web-1', (one) => one.health === 'healthy');
 
   const began = Date.now();
@@ -80,6 +80,7 @@ async function pictures() {
   await picture(web, 'container');
   await picture(`/hosts/${HOST}`, 'host');
   await picture('/incidents', 'incidents');
+  await picture('/events', 'events');
   await picture('/settings', 'settings');
   await picture(web, 'container-dark', 'dark');
   await picture('/', 'fleet-phone', 'light', 'phone');
