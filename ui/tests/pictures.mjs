@@ -77,14 +77,10 @@ async function pictures() {
   };
   const web = `/containers/${HOST}/shop-web-1`;
   await picture('/', 'fleet');
-  await picture(web, 'container');
   await picture(`/hosts/${HOST}`, 'host');
-  await picture('/incidents', 'incidents');
-  await picture('/events', 'events');
   await picture('/settings', 'settings');
   await picture(web, 'container-dark', 'dark');
   await picture('/', 'fleet-phone', 'light', 'phone');
-  await picture(web, 'container-phone', 'dark', 'phone');
 }
 
 /** A shop of busybox: one serves, one asks, one writes, one loses packets. */
