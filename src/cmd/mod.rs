@@ -25,6 +25,7 @@ mod notify;
 mod options;
 mod output;
 mod own_image;
+mod pages;
 mod ping;
 mod placement;
 mod ps;
