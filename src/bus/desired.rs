@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::subject::{encode_token, name_of};
 use super::{BusError, PROTOCOL_VERSION};
-use crate::model::{ContainerKey, DesiredEntry, DesiredKey, DesiredState, Freeze, FreezeScope, Threshold};
+use crate::model::{
+    ContainerKey, DesiredEntry, DesiredKey, DesiredState, Freeze, FreezeScope, NetworkRules, Threshold,
+};
 
 /// One entry's new content; the inner `None` removes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +19,8 @@ pub enum DesiredChange {
     Container(ContainerKey, Option<DesiredEntry>),
     /// One freeze.
     Freeze(FreezeScope, Option<Freeze>),
+    /// The rules of network monitoring.
+    Rules(Option<Box<NetworkRules>>),
 }
 
 impl DesiredChange {
@@ -26,6 +30,7 @@ impl DesiredChange {
             Self::Threshold(_) => DesiredKey::Threshold,
             Self::Container(key, _) => DesiredKey::Container(key.clone()),
             Self::Freeze(scope, _) => DesiredKey::Freeze(scope.clone()),
+            Self::Rules(_) => DesiredKey::Rules,
         }
     }
 
@@ -35,6 +40,7 @@ impl DesiredChange {
             DesiredKey::Threshold => Self::Threshold(None),
             DesiredKey::Container(key) => Self::Container(key, None),
             DesiredKey::Freeze(scope) => Self::Freeze(scope, None),
+            DesiredKey::Rules => Self::Rules(None),
         }
     }
 
@@ -46,6 +52,7 @@ impl DesiredChange {
             Self::Container(key, None) => drop(state.containers.remove(&key)),
             Self::Freeze(scope, Some(freeze)) => drop(state.freezes.insert(scope, freeze)),
             Self::Freeze(scope, None) => drop(state.freezes.remove(&scope)),
+            Self::Rules(rules) => state.rules = rules.map(|rules| *rules),
         }
     }
 
@@ -63,16 +70,18 @@ impl DesiredChange {
         let threshold = state.threshold.map(|t| Self::Threshold(Some(t)));
         let containers = state.containers.iter().map(|(k, e)| Self::Container(k.clone(), Some(e.clone())));
         let freezes = state.freezes.iter().map(|(s, f)| Self::Freeze(s.clone(), Some(f.clone())));
-        threshold.into_iter().chain(containers).chain(freezes).collect()
+        let rules = state.rules.iter().map(|rules| Self::Rules(Some(Box::new(rules.clone()))));
+        threshold.into_iter().chain(containers).chain(freezes).chain(rules).collect()
     }
 }
 
-/// Writes a key as the bucket has it: `threshold`, `container.<host>.<name>`, `freeze.<host|all>`.
+/// Writes a key as the bucket has it: `threshold`, `container.<host>.<name>`, `freeze.<host|all>`, `rules`.
 ///
 /// A host that is itself called `all` is written `=61ll`, so that it is never mistaken for the fleet.
 pub fn key_of(key: &DesiredKey) -> String {
     match key {
         DesiredKey::Threshold => "threshold".into(),
+        DesiredKey::Rules => "rules".into(),
         DesiredKey::Container(ContainerKey { host, name }) => {
             format!("container.{}.{}", encode_token(host.as_str()), encode_token(name.as_str()))
         }
@@ -87,6 +96,7 @@ pub fn parse_key(text: &str) -> Option<DesiredKey> {
     let tokens: Vec<&str> = text.split('.').collect();
     match tokens[..] {
         ["threshold"] => Some(DesiredKey::Threshold),
+        ["rules"] => Some(DesiredKey::Rules),
         ["container", host, name] => {
             Some(DesiredKey::Container(ContainerKey { host: name_of(host)?, name: name_of(name)? }))
         }
@@ -118,6 +128,7 @@ pub fn encode_entry(change: &DesiredChange) -> Option<Vec<u8>> {
         DesiredChange::Threshold(value) => value.map(|threshold| json(ThresholdBody { threshold })),
         DesiredChange::Container(_, entry) => entry.as_ref().map(json),
         DesiredChange::Freeze(_, freeze) => freeze.as_ref().map(json),
+        DesiredChange::Rules(rules) => rules.as_ref().map(json),
     }
 }
 
@@ -132,13 +143,18 @@ pub fn decode_entry(key: DesiredKey, value: &[u8]) -> Result<DesiredChange, BusE
         DesiredKey::Threshold => DesiredChange::Threshold(Some(body::<ThresholdBody>(value)?.threshold)),
         DesiredKey::Container(key) => DesiredChange::Container(key, Some(body(value)?)),
         DesiredKey::Freeze(scope) => DesiredChange::Freeze(scope, Some(body(value)?)),
+        DesiredKey::Rules => {
+            let rules: Box<NetworkRules> = body(value)?;
+            rules.check().map_err(|error| BusError::Malformed(error.to_string()))?;
+            DesiredChange::Rules(Some(rules))
+        }
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Timestamp;
+    use crate::model::{RulesTemplate, Timestamp};
     use proptest::prelude::*;
 
     fn sample() -> Vec<DesiredChange> {
@@ -154,6 +170,7 @@ mod tests {
             DesiredChange::Container(key, Some(entry)),
             DesiredChange::Freeze(FreezeScope::All, Some(freeze.clone())),
             DesiredChange::Freeze(FreezeScope::Host("all".parse().unwrap()), Some(freeze)),
+            DesiredChange::Rules(Some(Box::new(RulesTemplate::Bridge.rules()))),
         ]
     }
 
@@ -195,7 +212,7 @@ mod tests {
         let other = DesiredChange::Threshold(Some(Threshold::new(7.0).unwrap()));
         other.clone().apply(&mut new);
         let between = DesiredChange::between(&old, &new);
-        assert_eq!(between.len(), 3, "{between:?}");
+        assert_eq!(between.len(), 4, "{between:?}");
         assert!(between.contains(&other));
         for change in between {
             change.apply(&mut old);

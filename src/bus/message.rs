@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BusError, ChaosOrder, ChaosReport};
 use crate::model::{
-    CheckRecord, ContainerId, ContainerName, DrillId, EffectCounts, EfficacyReport, EngineId, Event,
+    CheckRecord, ContainerId, ContainerName, DrillId, Drops, EffectCounts, EfficacyReport, EngineId, Event,
     FaultNote, Freeze, Health, HostIdentity, HostName, InstanceId, LossPercent, MetricTick, ProcessList,
     Rate, RunState, Threshold, Timestamp,
 };
@@ -368,11 +368,28 @@ pub struct WhyReport {
     /// What our actions on it have come to; absent until one was assessed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub efficacy: Option<EfficacyReport>,
+    /// What its network had of drops and retransmits in the last minute; absent where neither is measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<WhyNetwork>,
+}
+
+/// What may explain why probes of a container are lost.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct WhyNetwork {
+    /// Of how many seconds, the last ones.
+    pub seconds: u32,
+    /// Segments that TCP sent again to or from it; null where that is not measured.
+    pub retransmits: Option<u64>,
+    /// What was dropped in its network or on the way to and from it (at most 20, the most packets first).
+    pub drops: Vec<Drops>,
+    /// The same in plain sentences, the gravest first (at most 20).
+    pub notes: Vec<String>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bus::decode_network;
     use proptest::prelude::*;
 
     fn read_all(payload: &[u8]) {
@@ -381,6 +398,7 @@ mod tests {
         let _ = decode::<OutboxAck>(payload);
         let _ = decode::<AgentCommand>(payload);
         let _ = decode::<AgentReply>(payload);
+        let _ = decode_network(payload);
     }
 
     proptest! {

@@ -8,6 +8,7 @@ mod local;
 mod mailbox;
 mod message;
 mod nats;
+mod network;
 mod subject;
 
 use std::time::Duration;
@@ -23,9 +24,11 @@ pub use desired::{DesiredChange, decode_entry, encode_entry, key_of, parse_key};
 pub use local::{DesiredStore, LocalBus};
 pub use message::{
     AgentCommand, AgentReply, Capability, CommandError, ContainerReport, EngineReport, EngineStatus,
-    FleetReport, HostReport, OutboxAck, OutboxBatch, OutboxItem, PROTOCOL_VERSION, WhyReport, decode, encode,
+    FleetReport, HostReport, OutboxAck, OutboxBatch, OutboxItem, PROTOCOL_VERSION, WhyNetwork, WhyReport,
+    decode, encode,
 };
 pub use nats::{NatsBus, NatsOptions, NatsOptionsError, Role};
+pub use network::{MAX_NETWORK_JSON, NetworkReport, decode_network, encode_network};
 pub use subject::{Subject, decode_token, encode_token};
 
 /// What keeps the bus from doing what was asked.
@@ -115,7 +118,8 @@ pub trait Bus: Send + Sync + 'static {
     async fn publish(&self, subject: &Subject, payload: Bytes) -> Result<(), BusError>;
 
     /// Messages sent to `subject` from now on, over reconnects, until dropped. A slow reader loses the
-    /// oldest, counted by the adapter. [`Subject::AllReports`] and [`Subject::AllOutboxes`] match every host.
+    /// oldest, counted by the adapter. [`Subject::AllReports`], [`Subject::AllOutboxes`] and [`Subject::AllNetworks`] match
+    /// every host.
     async fn subscribe(&self, subject: &Subject) -> Result<BoxStream<'static, Incoming>, BusError>;
 
     /// The same, shared by all subscribers that name the same `group` (letters and digits): each message reaches one of

@@ -17,6 +17,10 @@ pub enum Subject {
     Outbox(HostName),
     /// Every agent's outbox.
     AllOutboxes,
+    /// What one agent measured of its containers' network.
+    Network(HostName),
+    /// The same of every agent.
+    AllNetworks,
     /// Commands for one agent.
     Command(HostName),
 }
@@ -31,6 +35,7 @@ impl Subject {
             ["list"] => Some(Self::List),
             ["report", token] => host(token).map(Self::Report),
             ["outbox", token] => host(token).map(Self::Outbox),
+            ["net", token] => host(token).map(Self::Network),
             ["host", token, "cmd"] => host(token).map(Self::Command),
             _ => None,
         }
@@ -39,7 +44,9 @@ impl Subject {
     /// Whether what is sent to `sent` reaches a subscriber of this.
     pub fn matches(&self, sent: &Self) -> bool {
         match (self, sent) {
-            (Self::AllReports, Self::Report(_)) | (Self::AllOutboxes, Self::Outbox(_)) => true,
+            (Self::AllReports, Self::Report(_))
+            | (Self::AllOutboxes, Self::Outbox(_))
+            | (Self::AllNetworks, Self::Network(_)) => true,
             _ => self == sent,
         }
     }
@@ -47,8 +54,8 @@ impl Subject {
     /// The host it names.
     pub fn host(&self) -> Option<&HostName> {
         match self {
-            Self::Report(host) | Self::Outbox(host) | Self::Command(host) => Some(host),
-            Self::AllReports | Self::List | Self::AllOutboxes => None,
+            Self::Report(host) | Self::Outbox(host) | Self::Network(host) | Self::Command(host) => Some(host),
+            Self::AllReports | Self::List | Self::AllOutboxes | Self::AllNetworks => None,
         }
     }
 }
@@ -62,6 +69,8 @@ impl fmt::Display for Subject {
             Self::List => f.write_str("list"),
             Self::Outbox(host) => write!(f, "outbox.{}", encode_token(host.as_str())),
             Self::AllOutboxes => f.write_str("outbox.*"),
+            Self::Network(host) => write!(f, "net.{}", encode_token(host.as_str())),
+            Self::AllNetworks => f.write_str("net.*"),
             Self::Command(host) => write!(f, "host.{}.cmd", encode_token(host.as_str())),
         }
     }
@@ -123,6 +132,7 @@ mod tests {
         let host = || HostName::new("web1").unwrap();
         assert!(Subject::AllReports.matches(&Subject::Report(host())));
         assert!(Subject::AllOutboxes.matches(&Subject::Outbox(host())));
+        assert!(Subject::AllNetworks.matches(&Subject::Network(host())));
         assert!(!Subject::AllReports.matches(&Subject::Outbox(host())));
         assert!(Subject::Command(host()).matches(&Subject::Command(host())));
         assert!(!Subject::Command(host()).matches(&Subject::Command(HostName::new("web2").unwrap())));

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerKey, ContainerName, HostName, Threshold, Timestamp};
+use super::{ContainerKey, ContainerName, HostName, NetworkRules, Threshold, Timestamp};
 
 /// What to do with a container that was told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -99,6 +99,8 @@ pub enum DesiredKey {
     Container(ContainerKey),
     /// One freeze.
     Freeze(FreezeScope),
+    /// The rules of network monitoring.
+    Rules,
 }
 
 /// All that is wanted, as an agent or the controller knows it.
@@ -110,6 +112,8 @@ pub struct DesiredState {
     pub containers: BTreeMap<ContainerKey, DesiredEntry>,
     /// Freezes by scope.
     pub freezes: BTreeMap<FreezeScope, Freeze>,
+    /// The rules of network monitoring, once some are stored.
+    pub rules: Option<NetworkRules>,
 }
 
 impl DesiredState {

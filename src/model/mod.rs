@@ -15,6 +15,7 @@ mod identity;
 mod incident;
 mod loss;
 mod metric;
+mod network;
 mod notice;
 mod pattern;
 mod process;
@@ -48,6 +49,12 @@ pub use incident::{Incident, IncidentId, IncidentKind, IncidentMark, NoticeId, T
 pub use loss::{LossPercent, PercentError, Threshold};
 pub use metric::{
     METRICS, Metric, MetricKind, MetricScope, MetricSubject, MetricTick, SeriesName, SeriesNameError, metric,
+};
+pub use network::{
+    Connections, Drops, Endpoint, EndpointKind, Flow, Hop, HopStage, Interval, LATENCY_BUCKETS, LabelMatch,
+    LatencyHistogram, MeasureRules, MeasureWay, Measurement, MeasurementStatus, NetworkRules, Overflow,
+    PairLatency, Peer, PeerKind, Protocol, RttFigures, RulesError, RulesTemplate, STAMP_BUCKETS,
+    SamplingRules, StampBucket, Stamps, TcpFigures, TraceRules, Traffic, one_way,
 };
 pub use notice::NoticeKind;
 pub use pattern::{NamePattern, PatternError};

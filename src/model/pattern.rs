@@ -4,6 +4,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::{ContainerName, HostName, clean};
 
 /// Why a text is no pattern of names.
@@ -14,7 +16,8 @@ use super::{ContainerName, HostName, clean};
 pub struct PatternError(String);
 
 /// A pattern that whole names match: `*` stands for any run of characters, `?` for one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct NamePattern(String);
 
 impl NamePattern {
@@ -43,6 +46,19 @@ impl FromStr for NamePattern {
         } else {
             Err(PatternError(clean(text, 80)))
         }
+    }
+}
+
+impl TryFrom<String> for NamePattern {
+    type Error = PatternError;
+    fn try_from(text: String) -> Result<Self, PatternError> {
+        text.parse()
+    }
+}
+
+impl From<NamePattern> for String {
+    fn from(pattern: NamePattern) -> String {
+        pattern.0
     }
 }
 

@@ -341,7 +341,7 @@ fn thresholds(api: &Api) -> Result<DesiredState, Problem> {
     Ok(DesiredState {
         threshold: state.threshold,
         containers: state.containers.iter().map(|(key, entry)| (key.clone(), of(entry))).collect(),
-        freezes: BTreeMap::new(),
+        ..DesiredState::default()
     })
 }
 

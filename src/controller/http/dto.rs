@@ -6,8 +6,8 @@ use crate::bus::{Capability, ContainerReport, DesiredChange, EngineReport, WhyRe
 use crate::controller::fleet::{HostSnapshot, Presence};
 use crate::model::{
     CheckRecord, ContainerId, ContainerName, DesiredEntry, DesiredState, EfficacyReport, Event, Freeze,
-    FreezeScope, Health, HostIdentity, HostName, LossPercent, NoticeId, NoticeKind, RunState, Scope,
-    Threshold, Timestamp, TokenId, clean,
+    FreezeScope, Health, HostIdentity, HostName, LossPercent, NetworkRules, NoticeId, NoticeKind, RunState,
+    Scope, Threshold, Timestamp, TokenId, clean,
 };
 use crate::store::TokenRow;
 
@@ -285,6 +285,11 @@ pub enum DesiredNotice {
         /// The freeze; null: lifted.
         freeze: Option<Freeze>,
     },
+    /// The rules of network monitoring.
+    Rules {
+        /// The rules; null: those that hold where none were given.
+        rules: Option<Box<NetworkRules>>,
+    },
 }
 
 /// One freeze that holds.
@@ -324,6 +329,7 @@ impl From<DesiredChange> for DesiredNotice {
                 };
                 Self::Freeze { hostname, freeze }
             }
+            DesiredChange::Rules(rules) => Self::Rules { rules },
         }
     }
 }

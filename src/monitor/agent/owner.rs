@@ -448,6 +448,7 @@ impl Owner {
             events: events.unwrap_or_default(),
             brakes: told.brakes,
             efficacy: told.efficacy,
+            network: None,
         })
     }
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use dockhealth::bus::{
-    AgentCommand, AgentReply, HostReport, OutboxAck, OutboxBatch, OutboxItem, decode, decode_batch,
-    decode_entry, encode, encode_batch, encode_entry, parse_key,
+    AgentCommand, AgentReply, HostReport, NetworkReport, OutboxAck, OutboxBatch, OutboxItem, decode,
+    decode_batch, decode_entry, encode, encode_batch, encode_entry, parse_key,
 };
+use dockhealth::model::{MeasureWay, Protocol};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -43,7 +44,7 @@ fn a_compressed_batch_is_the_plain_one() {
 #[test]
 fn version_1_is_read_and_written_as_recorded() {
     type Again = Box<dyn Fn(&[u8]) -> Vec<u8>>;
-    let kinds: [(&str, Again); 8] = [
+    let kinds: [(&str, Again); 10] = [
         ("host_report", Box::new(again::<HostReport>)),
         ("outbox_batch", Box::new(again::<OutboxBatch>)),
         ("outbox_ack", Box::new(again::<OutboxAck>)),
@@ -52,6 +53,8 @@ fn version_1_is_read_and_written_as_recorded() {
         ("desired_threshold", Box::new(entry("threshold"))),
         ("desired_container", Box::new(entry("container.web=2Eexample=2Eorg.web=2E1"))),
         ("desired_freeze", Box::new(entry("freeze.all"))),
+        ("desired_rules", Box::new(entry("rules"))),
+        ("network_report", Box::new(again::<NetworkReport>)),
     ];
     let mut seen = BTreeMap::new();
     for path in recordings() {
@@ -98,7 +101,23 @@ fn a_later_version_is_understood() {
     let OutboxItem::Event(event) = &batch.items[0] else { panic!("{batch:?}") };
     assert_eq!(event.kind.as_str(), "other");
 
-    for (file, key) in [("desired_threshold.json", "threshold"), ("desired_freeze.json", "freeze.all")] {
+    let network: NetworkReport = decode(&with("network_report.json", |report| {
+        report["interval"]["way"] = "telepathy".into();
+        report["interval"]["flows"][0]["peer"]["kind"] = "satellite".into();
+        report["interval"]["flows"][0]["protocol"] = "quic".into();
+    }))
+    .unwrap();
+    assert_eq!(
+        (network.interval.way, network.interval.flows[0].protocol),
+        (MeasureWay::Unknown, Protocol::Other)
+    );
+
+    let entries = [
+        ("desired_threshold.json", "threshold"),
+        ("desired_freeze.json", "freeze.all"),
+        ("desired_rules.json", "rules"),
+    ];
+    for (file, key) in entries {
         decode_entry(parse_key(key).unwrap(), &with(file, |_| ())).unwrap();
     }
 }

@@ -321,6 +321,7 @@ async fn one_container_is_explained_by_its_agent() {
                 events: vec![draft.about(&name).stamp(&host("a"), Timestamp::from_millis(0))],
                 brakes: vec!["4 of 5 restarts left this hour".into()],
                 efficacy: None,
+                network: None,
             }))
         }
         AgentCommand::Why { container } => {
