@@ -19,5 +19,6 @@ pub mod monitor;
 mod netlink;
 pub mod notify;
 mod outbound;
+pub mod scale;
 pub mod simulate;
 pub mod store;

@@ -3,6 +3,7 @@
 mod act;
 pub mod agent;
 mod antagonist;
+mod autoscale;
 mod backtest;
 mod completions;
 pub mod config;
@@ -88,6 +89,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: dummy::command, run: dummy::run },
     Subcommand { command: demo::command, run: demo::run },
     Subcommand { command: simulate::command, run: simulate::run },
+    Subcommand { command: autoscale::command, run: autoscale::run },
     Subcommand { command: completions::command, run: completions::run },
     Subcommand { command: version::command, run: version::run },
 ];

@@ -1,0 +1,4 @@
+//! Autoscaling: how many containers of an image a host should run. The controllers that decide it are pure, stand behind
+//! one trait, and are the same in the simulator and in the pool that runs.
+
+pub mod control;
