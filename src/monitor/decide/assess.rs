@@ -32,7 +32,7 @@ impl HostState {
                 None => efficacy.disturb(),
                 Some(ailment) => {
                     let before = figures_before(watch, ailment);
-                    let trial = Trial::new(what, kind_of(ailment), before, watch.is_pingable(), now.wall);
+                    let trial = Trial::new(what, kind_of(ailment), before, watch.was_pingable(), now.wall);
                     let unjudged = efficacy.begin(&watch.facts.id, trial);
                     out.push(Decision::Score(name.clone(), Box::new(efficacy.clone())));
                     unjudged

@@ -1,6 +1,7 @@
 //! How a container is and why, for reports and for `why`. Reads the same state the decisions read.
 
 use super::Hold;
+use super::brakes::maintained_by_label;
 use super::state::{History, HostState, UnderWay};
 use super::watch::Watch;
 use crate::bus::ContainerReport;
@@ -102,6 +103,7 @@ impl HostState {
             service: facts.service().map(str::to_owned),
             reason,
             outcomes: self.outcomes_of(watch),
+            maintenance_by_label: maintained_by_label(watch, now).is_some(),
         }
     }
 

@@ -93,6 +93,9 @@ pub(super) struct Watch {
     /// It ran before the engine was lost and did not after: whatever the engine tells of that end, nobody ordered it.
     ended_with_engine: bool,
     answered: Vec<Attachment>,
+    /// It could be pinged in a run before this one. Not for ever: a run whose network was configured anew, or that did
+    /// not answer once its grace was over, begins afresh.
+    answered_before: bool,
     pub(super) checks: VecDeque<CheckRecord>,
     /// Network of the worst address of the last failed check.
     pub(super) failed_network: Option<String>,
@@ -121,6 +124,7 @@ impl Watch {
             last_look: LastLook::default(),
             ended_with_engine: false,
             answered: Vec::new(),
+            answered_before: false,
             checks: VecDeque::new(),
             failed_network: None,
             lossy: None,
@@ -156,8 +160,13 @@ impl Watch {
             }
             self.note_end(now);
         }
+        let could_be_pinged = self.is_pingable();
         let attachments = self.attachments();
         self.answered.retain(|known| attachments.contains(known));
+        if could_be_pinged && !self.is_pingable() {
+            // One that is down has no addresses; one that runs on has lost or changed them.
+            self.answered_before = new_run || !self.is_running();
+        }
     }
 
     fn note_end(&mut self, now: Now) {
@@ -258,6 +267,8 @@ impl Watch {
     pub(super) fn remember(&mut self, known: &[Attachment]) {
         let now = self.attachments();
         self.answered = known.iter().filter(|a| now.contains(a)).cloned().collect();
+        let earlier = |a: &Attachment| !self.is_running() || a.started_at != self.facts.started_at;
+        self.answered_before = known.iter().any(earlier);
     }
 
     /// Whether `address` has answered since it was last configured.
@@ -273,6 +284,16 @@ impl Watch {
     /// Whether any address has.
     pub(super) fn is_pingable(&self) -> bool {
         !self.answered.is_empty()
+    }
+
+    /// Whether any has, in this run or in one before, so that silence means that something is wrong.
+    pub(super) fn was_pingable(&self) -> bool {
+        self.is_pingable() || self.answered_before
+    }
+
+    /// Whether its first check is still to come.
+    pub(super) fn awaits_check(&self) -> bool {
+        !self.judged && !self.facts.addresses().is_empty()
     }
 
     /// Judges one check. Returns the record, and the attachments that answered for the first time.
@@ -292,6 +313,11 @@ impl Watch {
             .filter(|a| !self.answered.contains(a))
             .collect();
         self.answered.extend(first_answers.iter().cloned());
+        if outcomes.iter().any(|o| o.sent > o.void)
+            && self.grace_until(policy).is_some_and(|until| until <= now.mono)
+        {
+            self.answered_before = false;
+        }
 
         let counts = |o: &&ProbeOutcome| self.counts(o.address, policy);
         let tried = |o: &&ProbeOutcome| match finding {
