@@ -12,13 +12,21 @@
 //!
 //! Spans are [`Micros`], cores are millicores: whole numbers, which survive JSON exactly.
 
+mod arrivals;
 mod backoff;
 mod changes;
 mod decision;
 mod fixed;
+mod francis;
+mod held;
+mod hpa;
 mod kind;
+mod kpa;
+mod load;
 mod micros;
 mod observation;
+mod outlook;
+mod regulator;
 mod settings;
 
 pub use backoff::StartBackoff;
