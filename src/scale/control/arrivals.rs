@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_rise_is_expected_to_go_on_but_bursts_are_not() {
         let mut rising = Arrivals::new();
-        (0..60).for_each(|step| rising.saw(f64::from(step), 2.0));
+        (0..60).for_each(|step| rising.saw(10.0 + f64::from(step) / 10.0, 2.0));
         assert!(rising.ahead(10) > rising.ahead(1), "{rising:?}");
         let mut bursts = Arrivals::new();
         (0..60).for_each(|step| bursts.saw(if step % 20 == 19 { 40.0 } else { 0.0 }, 2.0));
