@@ -26,6 +26,7 @@ mod load;
 mod micros;
 mod observation;
 mod outlook;
+mod record;
 mod regulator;
 mod settings;
 
@@ -35,6 +36,7 @@ pub use decision::{Decision, Forecast, Rule};
 pub use kind::{ControllerKind, KindError};
 pub use micros::Micros;
 pub use observation::Observation;
+pub use record::{Record, Replay, ReplayError, Replayer};
 pub use settings::{Bounds, BoundsError, ControlSettings, MOST_CONTAINERS};
 
 /// Decides how many containers a pool should have, once a period.

@@ -16,6 +16,9 @@ use super::workload::Arrival;
 pub use plot::plot;
 pub use run::{SimulateError, simulate};
 
+/// No period is shorter, so that time goes on.
+const SHORTEST: Micros = Micros(1_000);
+
 /// When requests are handed to idle containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dispatch {
@@ -49,6 +52,17 @@ pub struct Plan {
     pub refused: Option<(Micros, Micros)>,
     /// What decides how long each container takes to be ready.
     pub seed: u64,
+}
+
+impl Plan {
+    /// What the controller is told: a loop that polls decides once a slot.
+    pub fn told(&self) -> ControlSettings {
+        let period = match self.dispatch {
+            Dispatch::Event => self.settings.period,
+            Dispatch::Slot(slot) => slot,
+        };
+        ControlSettings { period: period.max(SHORTEST), ..self.settings.clone() }
+    }
 }
 
 /// What a simulation came to. Waiting is from arrival to dispatch, sojourn from arrival to the end, makespan from the
@@ -87,8 +101,8 @@ pub struct Outcome {
     pub figures: Figures,
     /// Every decision, in order of time.
     pub steps: Vec<Step>,
-    /// Starts that were tried, and how many of them were refused.
+    /// Starts that were tried.
     pub starts: u32,
-    /// Starts that were refused.
+    /// How many of them were refused.
     pub refused: u32,
 }

@@ -8,9 +8,7 @@ use rand::{RngExt, SeedableRng};
 use super::figures::{Served, figures};
 use super::host::{Due, Host};
 use super::{Dispatch, Outcome, Plan, Step};
-use crate::scale::control::{
-    Change, ControlSettings, Controller, Micros, Observation, Phase, StartBackoff, changes,
-};
+use crate::scale::control::{Change, Controller, Micros, Observation, Phase, StartBackoff, changes};
 
 /// No simulation goes on for longer: 30 days, seconds.
 const LONGEST_S: f64 = 30.0 * 86_400.0;
@@ -79,18 +77,13 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(plan: &'a Plan) -> Self {
-        let every = match plan.dispatch {
-            Dispatch::Event => plan.settings.period,
-            Dispatch::Slot(slot) => slot,
-        };
-        let every = every.max(Micros(1_000));
-        let settings = ControlSettings { period: every, ..plan.settings.clone() };
+        let settings = plan.told();
         let least = plan.controller.bounds(settings.bounds).min();
         let free = f64::from(plan.millicores - plan.others) / 1000.0;
         Self {
             plan,
             controller: plan.controller.build(&settings),
-            every_s: every.seconds(),
+            every_s: settings.period.seconds(),
             host: Host::new(least, free, f64::from(plan.share) / 1000.0),
             queue: VecDeque::new(),
             came: 0,
