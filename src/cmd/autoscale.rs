@@ -1,5 +1,7 @@
 //! `dockhealth autoscale`: how many containers of an image, decided by a controller.
 
+mod options;
+mod replay;
 mod simulate;
 
 use clap::{ArgMatches, Command};
@@ -7,7 +9,10 @@ use clap::{ArgMatches, Command};
 use super::{Failure, Subcommand};
 
 /// Every subcommand, in the order help shows them.
-const SUBCOMMANDS: &[Subcommand] = &[Subcommand { command: simulate::command, run: simulate::run }];
+const SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand { command: simulate::command, run: simulate::run },
+    Subcommand { command: replay::command, run: replay::run },
+];
 
 /// Its arguments.
 pub(super) fn command() -> Command {
