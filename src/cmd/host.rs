@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 use super::Failure;
 use super::config::AgentConfig;
 use crate::bus::{Bus, Capability};
-use crate::chaos::{Campaigns, Consent, HostGround};
+use crate::chaos::{Campaigns, HostGround};
 use crate::docker::{ContainerSource, Engine, own_container_id};
 use crate::metrics::{Machine, is_inner};
-use crate::model::{FaultNote, HostName};
+use crate::model::{Consent, FaultNote, HostName};
 use crate::monitor::agent::{AgentParts, AgentSettings, FaultAsk, FaultPlayer, Sampling};
 use crate::monitor::decide::OwnContainers;
 use crate::monitor::ping::{IcmpPinger, Pinger};
@@ -102,6 +102,7 @@ impl Host {
             db: self.db,
             sampling,
             faults,
+            pools: None,
         };
         (settings, parts)
     }

@@ -9,6 +9,7 @@
 //! ```
 //!
 //! Orders of campaigns of faults go on to whoever plays them ([`FaultPlayer`]), and what that does comes back as events.
+//! So do pools ([`PoolKeeper`]), which are desired state.
 //!
 //! The owner is the only one to hold the state. The others end when `shutdown` is cancelled; stopping the agent
 //! changes no container.
@@ -23,6 +24,8 @@ mod lane;
 mod looks;
 mod outbox;
 mod owner;
+mod pool_meter;
+mod pools;
 mod processes;
 mod references;
 mod reporter;
@@ -61,6 +64,7 @@ use super::ping::Pinger;
 
 pub use faults::{FaultAsk, FaultPlayer};
 pub use lane::{LaneParts, metric_lane};
+pub use pools::{PoolAsk, PoolKeeper, PoolLines, Pools};
 pub use sampling::Sampling;
 pub use watcher::RECONCILE_EVERY;
 
@@ -114,6 +118,8 @@ pub struct AgentParts {
     pub sampling: Option<Sampling>,
     /// Plays campaigns of faults that are ordered over the bus; `None`: nobody does.
     pub faults: Option<Arc<dyn FaultPlayer>>,
+    /// Keeps the pools that this host is to have; `None`: nobody does.
+    pub pools: Option<Arc<dyn PoolKeeper>>,
 }
 
 /// What reaches the owner.
@@ -136,6 +142,8 @@ enum Message {
     Targets(oneshot::Sender<Vec<Target>>),
     /// A fault that was done on purpose, or is over.
     Fault(FaultNote),
+    /// Pools changed.
+    Pools,
     /// A command, and where its answer goes.
     Ask(AgentCommand, oneshot::Sender<AgentReply>),
 }
@@ -200,13 +208,15 @@ pub async fn run(
     outbox::spawn(&tracker, &parts, &settings.host, outbox_grew, &shutdown);
     let refresher = watcher::spawn(&tracker, &parts, half_done, inbox.clone(), keeper.clone(), &shutdown);
     desired::spawn(&tracker, &parts.bus, desired.clone(), inbox.clone(), keeper.clone(), &shutdown);
+    let pools = pools::spawn(&tracker, &parts, desired.pools_of(&settings.host), &inbox, &shutdown);
     let changed = reporter::spawn(&tracker, &parts.bus, &settings, &asker, &shutdown);
     if let Some(path) = &settings.socket {
         socket::spawn(&tracker, path.clone(), asker, &shutdown);
     }
     sampling::spawn_identity(&tracker, &settings.machine, &inbox, &shutdown);
     if let Some(sampling) = parts.sampling.clone() {
-        sampling::spawn(&tracker, &settings.machine, sampling, &inbox, ticks, &shutdown);
+        let wiring = sampling::Wiring { owner: inbox.clone(), ticks, pools: pools.follow() };
+        sampling::spawn(&tracker, &settings.machine, sampling, wiring, &shutdown);
     }
     let actuator = actuator::Actuator::new(&parts, &settings, refresher, &shutdown);
     if let (Detector::Sprt(rates), Some(pinger)) = (settings.policy.detector, parts.pinger.clone()) {
@@ -221,7 +231,7 @@ pub async fn run(
     let owner = owner::Owner::new(
         settings,
         parts,
-        owner::Wiring { clock, tracker: tracker.clone(), inbox, keeper, actuator, changed, faults },
+        owner::Wiring { clock, tracker: tracker.clone(), inbox, keeper, actuator, changed, faults, pools },
         memory,
     );
     owner.run(desired, local_freeze, messages, &shutdown).await;

@@ -13,7 +13,7 @@ use super::actuator::Actuator;
 use super::clock::Clock;
 use super::faults::FaultAsk;
 use super::keeper::{Keep, Keeper};
-use super::{AgentParts, AgentSettings, Message, faults, processes, sweep};
+use super::{AgentParts, AgentSettings, Message, faults, pools, processes, sweep};
 use crate::bus::{
     AgentCommand, AgentReply, CommandError, EngineReport, EngineStatus, FleetReport, HostReport,
     PROTOCOL_VERSION, WhyReport,
@@ -46,6 +46,8 @@ pub(super) struct Wiring {
     pub(super) changed: Arc<Notify>,
     /// Takes orders of campaigns of faults.
     pub(super) faults: mpsc::Sender<FaultAsk>,
+    /// Reaches whoever keeps the host's pools.
+    pub(super) pools: pools::Desk,
 }
 
 pub(super) struct Owner {
@@ -155,6 +157,7 @@ impl Owner {
                         self.engine.error = Some(why.clone());
                     }
                     Input::Swept(CheckKind::Sweep, _) => self.sweeping = false,
+                    Input::Desired(state) => self.wiring.pools.want(state.pools_of(&self.settings.host)),
                     _ => {}
                 }
                 let knows = matches!(input, Input::Listed(..) | Input::EngineLost(_));
@@ -180,6 +183,7 @@ impl Owner {
                 known.push(capability);
             }
             Message::Fault(note) => self.emit_fault(&note),
+            Message::Pools => self.look_at_pools(),
             Message::Identity(identity) => self.identity = *identity,
             // Who asked may be gone, when the agent ends.
             Message::Targets(answer) => drop(answer.send(self.state.targets())),
@@ -226,6 +230,16 @@ impl Owner {
                 keeper.keep(Keep::Score(name, json, Timestamp::now()));
             }
             Decision::Release(name, at) => keeper.keep(Keep::Release(name, at)),
+        }
+    }
+
+    fn look_at_pools(&mut self) {
+        let (drafts, changed) = self.wiring.pools.look();
+        for draft in drafts {
+            self.emit(draft);
+        }
+        if changed {
+            self.wiring.changed.notify_one();
         }
     }
 
@@ -348,6 +362,9 @@ impl Owner {
             | AgentCommand::ChaosPlan { .. }
             | AgentCommand::ChaosRenew { .. }
             | AgentCommand::ChaosEnd { .. } => return faults::order(&self.wiring.faults, command, to),
+            AgentCommand::Pool { pool, decisions } => {
+                return self.wiring.pools.answer(&self.wiring.tracker, pool, decisions, to);
+            }
             AgentCommand::Fault { note } => {
                 self.emit_fault(&note);
                 AgentReply::Done
@@ -415,6 +432,7 @@ impl Owner {
             identity: Some(self.identity()),
             fleet: Some(self.fleet_question()),
             containers: self.state.reports(now),
+            pools: self.wiring.pools.statuses(),
         }
     }
 
@@ -469,6 +487,7 @@ fn is_about_containers(command: &AgentCommand) -> bool {
         | AgentCommand::ChaosPlan { .. }
         | AgentCommand::ChaosRenew { .. }
         | AgentCommand::ChaosEnd { .. }
+        | AgentCommand::Pool { .. }
         | AgentCommand::Fault { .. } => false,
     }
 }
@@ -486,6 +505,7 @@ fn log(event: &Event) {
         | EventKind::Quarantined
         | EventKind::HealingFutile
         | EventKind::BreakerOpened
+        | EventKind::PoolDegraded
         | EventKind::EngineUnreachable => tracing::warn!(kind = %event.kind, container, "{}", event.reason),
         _ => tracing::info!(kind = %event.kind, container, "{}", event.reason),
     }

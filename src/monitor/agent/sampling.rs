@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Message;
+use super::pool_meter::PoolMeter;
 use crate::bus::Capability;
 use crate::metrics::{Machine, Sensors, SizeBook, SizeSource, Sizes, StatsSource, Subject, host_identity};
-use crate::model::{ContainerId, HostIdentity, MetricTick, SeriesName, Timestamp};
+use crate::model::{ContainerId, HostIdentity, MetricTick, PoolStatus, SeriesName, Timestamp};
 
 /// Between two questions about sizes. Each makes the engine work.
 const SIZES_PACE: Duration = Duration::from_secs(10);
@@ -35,13 +36,22 @@ pub struct Sampling {
 
 type KnownSizes = HashMap<ContainerId, Sizes>;
 
-/// Starts the tasks. Each tick goes to `ticks`.
+/// What sampling is wired to.
+pub(super) struct Wiring {
+    /// Who knows the containers.
+    pub(super) owner: mpsc::Sender<Message>,
+    /// Takes each tick.
+    pub(super) ticks: mpsc::Sender<MetricTick>,
+    /// How the host's pools are.
+    pub(super) pools: watch::Receiver<Vec<PoolStatus>>,
+}
+
+/// Starts the tasks.
 pub(super) fn spawn(
     tracker: &TaskTracker,
     machine: &Machine,
     sampling: Sampling,
-    owner: &mpsc::Sender<Message>,
-    ticks: mpsc::Sender<MetricTick>,
+    wiring: Wiring,
     shutdown: &CancellationToken,
 ) {
     let sensors = match Sensors::start(machine, sampling.stats.clone()) {
@@ -52,13 +62,13 @@ pub(super) fn spawn(
         }
     };
     let (known, sizes) = watch::channel(Arc::new(KnownSizes::new()));
-    let asking = ask_sizes(sampling.sizes, owner.clone(), known);
+    let asking = ask_sizes(sampling.sizes, wiring.owner.clone(), known);
     tracker.spawn(shutdown.clone().run_until_cancelled_owned(asking));
     let sampler = Sampler {
         sensors,
         step: sampling.step,
-        owner: owner.clone(),
-        ticks,
+        wiring,
+        pool_meter: PoolMeter::default(),
         sizes,
         samples_dropped: 0,
         said: None,
@@ -97,8 +107,8 @@ pub(super) fn spawn_identity(
 struct Sampler {
     sensors: Sensors,
     step: u32,
-    owner: mpsc::Sender<Message>,
-    ticks: mpsc::Sender<MetricTick>,
+    wiring: Wiring,
+    pool_meter: PoolMeter,
     sizes: watch::Receiver<Arc<KnownSizes>>,
     /// Samples of ticks that found no place, since this process began.
     samples_dropped: u64,
@@ -126,7 +136,7 @@ impl Sampler {
         loop {
             let time = next_time(self.step, last, || Timestamp::now().millis()).await;
             last = Some(time);
-            let Some(mut subjects) = ask_subjects(&self.owner).await else { return };
+            let Some(mut subjects) = ask_subjects(&self.wiring.owner).await else { return };
             let running = subjects.iter().filter(|subject| subject.runs()).count();
             for subject in &mut subjects {
                 subject.sizes = self.sizes.borrow().get(&subject.id).copied().unwrap_or_default();
@@ -142,6 +152,7 @@ impl Sampler {
                 return;
             }
             tick.host.insert(SeriesName::of("samples_dropped"), self.samples_dropped as f64);
+            self.pool_meter.sample(&self.wiring.pools.borrow(), &mut tick.host);
             self.hand_over(tick);
         }
     }
@@ -164,11 +175,11 @@ impl Sampler {
         self.said = Some(way);
         let capability = capability(way, cgroups);
         tracing::info!(works = capability.works, "containers are measured by {}", capability.detail);
-        self.owner.send(Message::Capability(capability)).await.is_ok()
+        self.wiring.owner.send(Message::Capability(capability)).await.is_ok()
     }
 
     fn hand_over(&mut self, tick: MetricTick) {
-        if let Err(mpsc::error::TrySendError::Full(tick)) = self.ticks.try_send(tick) {
+        if let Err(mpsc::error::TrySendError::Full(tick)) = self.wiring.ticks.try_send(tick) {
             let samples = tick.samples();
             self.samples_dropped += samples as u64;
             tracing::debug!(samples, "a tick was dropped: those before it are not kept yet");
@@ -329,7 +340,8 @@ mod tests {
         let (ticks, mut ticked) = mpsc::channel(1);
         let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let sampling = Sampling { step: 1, stats: Arc::new(Engine), sizes: Arc::new(Engine) };
-        spawn(&tracker, &Machine::Elsewhere, sampling, &owner, ticks, &shutdown);
+        let pools = watch::channel(Vec::new()).1;
+        spawn(&tracker, &Machine::Elsewhere, sampling, Wiring { owner, ticks, pools }, &shutdown);
         let said = loop {
             match asked.recv().await.unwrap() {
                 Message::Subjects(answer) => answer.send(vec![subject()]).unwrap(),

@@ -110,6 +110,7 @@ impl World {
             db: db.clone(),
             sampling: None,
             faults: None,
+            pools: None,
         };
         let (runtime, shutdown) = (runtime(), CancellationToken::new());
         let done = runtime.spawn(run(settings, parts, shutdown.clone()));
