@@ -2,3 +2,5 @@
 //! one trait, and are the same in the simulator and in the pool that runs.
 
 pub mod control;
+pub mod pool;
+mod proxy;
