@@ -1,5 +1,9 @@
 //! `dockhealth autoscale`: how many containers of an image, decided by a controller.
 
+mod options;
+mod replay;
+mod reset;
+mod run;
 mod simulate;
 
 use clap::{ArgMatches, Command};
@@ -7,7 +11,12 @@ use clap::{ArgMatches, Command};
 use super::{Failure, Subcommand};
 
 /// Every subcommand, in the order help shows them.
-const SUBCOMMANDS: &[Subcommand] = &[Subcommand { command: simulate::command, run: simulate::run }];
+const SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand { command: run::command, run: run::run },
+    Subcommand { command: reset::command, run: reset::run },
+    Subcommand { command: simulate::command, run: simulate::run },
+    Subcommand { command: replay::command, run: replay::run },
+];
 
 /// Its arguments.
 pub(super) fn command() -> Command {

@@ -4,3 +4,6 @@
 pub mod control;
 pub mod pool;
 mod proxy;
+pub mod serverapp;
+pub mod simulate;
+pub mod workload;

@@ -66,8 +66,25 @@ pub struct Forecast {
     pub service_s: f64,
     /// Cores that one request at work uses, a.
     pub cores_per_request: f64,
-    /// Containers that can be of use at once on the cores that are left.
-    pub useful: f64,
+    /// Containers that can be of use at once on the cores that are left; `None` when no CPU time is measured.
+    pub useful: Option<f64>,
+}
+
+/// To millionths.
+pub(super) fn rounded(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}
+
+impl Rule {
+    /// Why `target` is what it is, of a controller that wanted `wanted` and knows no capacity.
+    pub(super) fn between(there: u32, target: u32, wanted: u32) -> Self {
+        match target.cmp(&there) {
+            std::cmp::Ordering::Greater => Self::Grow,
+            std::cmp::Ordering::Less => Self::Shrink,
+            std::cmp::Ordering::Equal if wanted < target => Self::Stabilising,
+            std::cmp::Ordering::Equal => Self::Steady,
+        }
+    }
 }
 
 impl Decision {

@@ -6,6 +6,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::fixed::Fixed;
+use super::francis::Francis;
+use super::hpa::Hpa;
+use super::kpa::Kpa;
+use super::regulator::Regulator;
 use super::{Bounds, ControlSettings, Controller, MOST_CONTAINERS};
 use crate::model::clean;
 
@@ -13,6 +17,14 @@ use crate::model::clean;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum ControllerKind {
+    /// The model predictive controller.
+    Francis,
+    /// Its closed form.
+    Regulator,
+    /// As Kubernetes' horizontal pod autoscaler.
+    Hpa,
+    /// As Knative's pod autoscaler.
+    Kpa,
     /// So many containers, always.
     Fixed(u32),
 }
@@ -29,6 +41,10 @@ impl ControllerKind {
     pub fn build(self, settings: &ControlSettings) -> Box<dyn Controller> {
         let settings = ControlSettings { bounds: self.bounds(settings.bounds), ..settings.clone() };
         match self {
+            Self::Francis => Box::new(Francis::new(&settings)),
+            Self::Regulator => Box::new(Regulator::new(&settings)),
+            Self::Hpa => Box::new(Hpa::new(&settings)),
+            Self::Kpa => Box::new(Kpa::new(&settings)),
             Self::Fixed(_) => Box::new(Fixed::new(settings.bounds)),
         }
     }
@@ -38,6 +54,7 @@ impl ControllerKind {
     pub fn bounds(self, set: Bounds) -> Bounds {
         match self {
             Self::Fixed(count) => Bounds::new(count, count).unwrap_or(set),
+            _ => set,
         }
     }
 }
@@ -47,19 +64,28 @@ impl FromStr for ControllerKind {
 
     fn from_str(text: &str) -> Result<Self, KindError> {
         let wrong = || KindError(clean(text, 40));
-        match text.trim().split_once(':') {
-            Some(("fixed", count)) => match count.parse() {
-                Ok(count) if Bounds::new(count, count).is_ok() => Ok(Self::Fixed(count)),
-                _ => Err(wrong()),
-            },
-            _ => Err(wrong()),
-        }
+        Ok(match text.trim() {
+            "francis" => Self::Francis,
+            "regulator" => Self::Regulator,
+            "hpa" => Self::Hpa,
+            "kpa" => Self::Kpa,
+            other => {
+                let count =
+                    other.strip_prefix("fixed:").and_then(|count| count.parse().ok()).ok_or_else(wrong)?;
+                Bounds::new(count, count).map_err(|_| wrong())?;
+                Self::Fixed(count)
+            }
+        })
     }
 }
 
 impl fmt::Display for ControllerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Francis => f.write_str("francis"),
+            Self::Regulator => f.write_str("regulator"),
+            Self::Hpa => f.write_str("hpa"),
+            Self::Kpa => f.write_str("kpa"),
             Self::Fixed(count) => write!(f, "fixed:{count}"),
         }
     }

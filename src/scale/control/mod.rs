@@ -12,13 +12,22 @@
 //!
 //! Spans are [`Micros`], cores are millicores: whole numbers, which survive JSON exactly.
 
+mod arrivals;
 mod backoff;
 mod changes;
 mod decision;
 mod fixed;
+mod francis;
+mod held;
+mod hpa;
 mod kind;
+mod kpa;
+mod load;
 mod micros;
 mod observation;
+mod outlook;
+mod record;
+mod regulator;
 mod settings;
 
 pub use backoff::StartBackoff;
@@ -27,6 +36,7 @@ pub use decision::{Decision, Forecast, Rule};
 pub use kind::{ControllerKind, KindError};
 pub use micros::Micros;
 pub use observation::Observation;
+pub use record::{Record, Replay, ReplayError, Replayer};
 pub use settings::{Bounds, BoundsError, ControlSettings, MOST_CONTAINERS};
 
 /// Decides how many containers a pool should have, once a period.

@@ -136,6 +136,13 @@ impl Desk {
         }
     }
 
+    /// Gives up on every container: what they work on is answered without them.
+    pub(crate) fn abandon(&self) {
+        for endpoint in self.inner().endpoints.values() {
+            endpoint.gone.cancel();
+        }
+    }
+
     /// What was counted since the last time it was taken.
     pub(crate) fn take(&self) -> Tally {
         let now = self.now();

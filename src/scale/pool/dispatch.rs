@@ -20,7 +20,7 @@ use crate::scale::control::Micros;
 
 /// A container of a pool: each that is started has a number of its own, growing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MemberId(pub u64);
+pub(crate) struct MemberId(pub(crate) u64);
 
 impl fmt::Display for MemberId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,6 +14,7 @@
 //! A container gets requests once it answered a readiness check. One whose connection fails gets none until it did again.
 //! Stopping the runner stops no container: the next runner of that name adopts them.
 
+mod claim;
 mod desk;
 mod dispatch;
 mod follow;
@@ -45,7 +46,8 @@ use works::Hands;
 pub(crate) use desk::{Desk, Endpoint, Lease, Told};
 pub(crate) use tally::Outcome;
 
-pub use record::{PoolLog, PoolLogHead, PoolLogLine};
+pub use claim::{ClaimError, PoolClaim};
+pub use record::PoolLog;
 pub use spec::{POOL_LABEL, PoolConfig, PoolSpecError};
 
 /// What tasks tell the owner, at most, before they wait for it.

@@ -12,7 +12,7 @@ use super::desk::{Desk, Endpoint};
 use super::dispatch::MemberId;
 use super::observe::{Measured, Moment};
 use super::plan::{Order, Plan, Work, Works};
-use super::record::{PoolLog, PoolLogLine};
+use super::record::PoolLog;
 use super::report::{Known, Report};
 use super::spec::is_made_from;
 use super::works::Hands;
@@ -22,7 +22,7 @@ use crate::model::{
     ContainerFacts, ContainerId, MetricTick, PoolContainerState as Stage, PoolDecision, PoolStatus, RunState,
     SeriesName, Timestamp,
 };
-use crate::scale::control::{ControlSettings, Controller, Decision, Micros};
+use crate::scale::control::{ControlSettings, Controller, Decision, Micros, Record};
 use crate::scale::proxy::Connections;
 
 /// Decisions that are remembered.
@@ -126,7 +126,8 @@ impl Owner {
             ending: false,
         };
         let (status, watched) = watch::channel(report.status());
-        let owner = Self {
+        let begins = Record::Begins { controller: config.controller, settings: control.clone() };
+        let mut owner = Self {
             hands,
             desk,
             tasks: TaskTracker::new(),
@@ -147,6 +148,7 @@ impl Owner {
             since,
             ending: false,
         };
+        owner.write(&begins);
         (owner, watched)
     }
 
@@ -476,7 +478,7 @@ impl Owner {
             forecast: decision.forecast.map(|forecast| forecast.arrivals),
             forecast_was: before,
         });
-        self.write(PoolLogLine { time: now, seen, decision });
+        self.write(&Record::Decided { seen, decision });
     }
 
     fn tell(&self, decision: &Decision, have: u32) {
@@ -495,9 +497,9 @@ impl Owner {
         self.decisions.push_back(decision);
     }
 
-    fn write(&mut self, line: PoolLogLine) {
+    fn write(&mut self, record: &Record) {
         let Some(log) = &mut self.log else { return };
-        match log.add(&line) {
+        match log.add(record) {
             Ok(true) => return,
             Ok(false) => tracing::warn!(pool = %self.name(), "the record is full; nothing more is recorded"),
             Err(error) => {

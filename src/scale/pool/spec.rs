@@ -81,6 +81,9 @@ impl PoolConfig {
         if spec.period_ms < 100 || spec.cpus.is_some_and(|cpus| !(0.01..=1024.0).contains(&cpus)) {
             return wrong("period_ms: at least 100; cpus: 0.01 to 1024".to_owned());
         }
+        if !(spec.load > 0.0 && spec.load <= 1.0) {
+            return wrong("load: a share above 0 and at most 1".to_owned());
+        }
         Ok(Self { name, spec, controller, bounds, env })
     }
 
@@ -98,6 +101,9 @@ impl PoolConfig {
     pub fn control(&self) -> ControlSettings {
         let mut settings = ControlSettings::new(self.bounds);
         settings.period = Micros(self.spec.period_ms.saturating_mul(1000));
+        settings.service_guess = Micros(self.spec.service_guess_ms.saturating_mul(1000));
+        settings.boot_guess = Micros(self.spec.boot_guess_ms.saturating_mul(1000));
+        settings.load = self.spec.load;
         settings.concurrency = self.spec.concurrency;
         settings.container_millicores =
             self.spec.cpus.and_then(|cpus| u32::try_from(Micros::from_seconds(cpus).0 / 1000).ok());

@@ -53,6 +53,12 @@ impl Proxy {
         Self { desk, limits }
     }
 
+    /// Answers all that waits or is being worked on with an error, now: there is no more time for it.
+    pub(super) fn give_up(&self) {
+        self.desk.close();
+        self.desk.abandon();
+    }
+
     /// Answers a request of `client`.
     pub(crate) async fn answer(&self, request: Request<Incoming>, client: IpAddr) -> Response<Answer> {
         if *request.method() == Method::CONNECT {

@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,7 +29,10 @@ const STALLED: Duration = Duration::from_mins(1);
 /// The pause after a failure to accept, e.g. for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `shutdown`; then what was accepted goes on for `grace`, and what is left of it is cut.
+/// How long clients may take to read that their request was given up.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Serves until `shutdown`; then what was accepted goes on for `grace`. What is left is answered that it was given up.
 pub(crate) async fn serve(
     listener: TcpListener,
     proxy: Arc<Proxy>,
@@ -84,13 +88,16 @@ pub(crate) async fn serve(
     }
     drop(listener);
     tasks.close();
-    let drained = async {
+    let mut drained = std::pin::pin!(async {
         graceful.shutdown().await;
         tasks.wait().await;
-    };
-    if tokio::time::timeout(grace, drained).await.is_err() {
-        tracing::warn!("requests were cut that did not end within {} s", grace.as_secs());
-        cut.cancel();
-        tasks.wait().await;
+    });
+    if timeout(grace, drained.as_mut()).await.is_err() {
+        tracing::warn!("requests were given up that did not end within {} s", grace.as_secs_f64());
+        proxy.give_up();
+        if timeout(LAST_WORDS, drained).await.is_err() {
+            cut.cancel();
+            tasks.wait().await;
+        }
     }
 }
