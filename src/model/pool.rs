@@ -22,6 +22,12 @@ pub struct PoolSpec {
     pub controller: String,
     /// Time between two decisions, milliseconds.
     pub period_ms: u64,
+    /// The share of the host's free cores that the pool may load, above 0 and at most 1.
+    pub load: f64,
+    /// What a request takes, until some have ended, milliseconds.
+    pub service_guess_ms: u64,
+    /// What a container takes to be ready, until one was, milliseconds.
+    pub boot_guess_ms: u64,
     /// Fewest containers.
     pub min: u32,
     /// Most containers.
