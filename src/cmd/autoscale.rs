@@ -2,6 +2,8 @@
 
 mod options;
 mod replay;
+mod reset;
+mod run;
 mod simulate;
 
 use clap::{ArgMatches, Command};
@@ -10,6 +12,8 @@ use super::{Failure, Subcommand};
 
 /// Every subcommand, in the order help shows them.
 const SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand { command: run::command, run: run::run },
+    Subcommand { command: reset::command, run: reset::run },
     Subcommand { command: simulate::command, run: simulate::run },
     Subcommand { command: replay::command, run: replay::run },
 ];

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ContainerName, PoolName, Timestamp};
 
-/// What a pool is to be; all but image and address has a default. It holds no environment: those of containers stay on the
+/// What a pool is to be; all but its image has a default. It holds no environment: those of containers stay on the
 /// host that starts them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PoolSpec {
@@ -46,6 +46,7 @@ pub struct PoolSpec {
     #[serde(default = "usual::concurrency")]
     pub concurrency: u32,
     /// Where the pool is reached.
+    #[serde(default = "usual::listen")]
     #[schema(value_type = String)]
     pub listen: SocketAddr,
     /// The port that a container listens at.
@@ -67,7 +68,7 @@ pub struct PoolSpec {
     #[serde(default)]
     pub free_cpu_percent: Option<f64>,
     /// Where a container is asked whether it is ready; null: that it accepts a connection is enough.
-    #[serde(default)]
+    #[serde(default = "usual::ready_path")]
     pub ready_path: Option<String>,
     /// How long a new container may take until it is ready, milliseconds.
     #[serde(default = "usual::ready_timeout_ms")]

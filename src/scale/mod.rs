@@ -2,5 +2,8 @@
 //! one trait, and are the same in the simulator and in the pool that runs.
 
 pub mod control;
+pub mod pool;
+mod proxy;
+pub mod serverapp;
 pub mod simulate;
 pub mod workload;

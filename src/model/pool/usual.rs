@@ -1,4 +1,6 @@
-//! What a pool is where nothing else is said.
+//! What a pool is where nothing else is said; `dockhealth autoscale run` has the same defaults.
+
+use std::net::{Ipv4Addr, SocketAddr};
 
 pub(super) fn controller() -> String {
     "francis".to_owned()
@@ -37,7 +39,7 @@ pub(super) fn port() -> u16 {
 }
 
 pub(super) fn ready_timeout_ms() -> u64 {
-    60_000
+    30_000
 }
 
 pub(super) fn stop_timeout_ms() -> u64 {
@@ -49,9 +51,18 @@ pub(super) fn queue() -> u32 {
 }
 
 pub(super) fn queue_timeout_ms() -> u64 {
-    60_000
+    300_000
 }
 
 pub(super) fn request_timeout_ms() -> u64 {
-    60_000
+    300_000
+}
+
+pub(super) fn listen() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 8080).into()
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "null is another answer")]
+pub(super) fn ready_path() -> Option<String> {
+    Some("/".to_owned())
 }

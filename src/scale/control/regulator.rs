@@ -1,7 +1,7 @@
 //! The closed form of [`super::francis`]: proportional control about Little's law.
 //!
 //! ```text
-//! p = lambda S + kappa (r - lambda S) S / max(T, S)
+//! p = lambda S + kappa (r - lambda S) S / T
 //! ```
 //!
 //! In steady state lambda S requests are at work (Little), and so many containers are busy. What is more is a backlog, and is
@@ -46,5 +46,5 @@ impl Controller for Regulator {
 /// How many requests should be at work at once.
 fn law(rate: f64, requests: f64, service_s: f64, period_s: f64) -> f64 {
     let steady = rate * service_s;
-    (steady + GAIN * (requests - steady) * service_s / service_s.max(period_s)).max(0.0)
+    (steady + GAIN * (requests - steady) * service_s / period_s).max(0.0)
 }
