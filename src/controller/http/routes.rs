@@ -14,7 +14,7 @@ use super::problem::{Problem, quoted};
 use super::request::{Arrival, MAX_BODY, MAX_REPORT, Query, Request, percent_decode, read_body};
 use super::{
     Answer, Api, backtest, chaos, containers, door, drills, events, hosts, notifications, overview, pack,
-    placement, processes, report, series, session, settings, stream, system, tokens, top, ui,
+    placement, pools, processes, report, series, session, settings, stream, system, tokens, top, ui,
 };
 use crate::controller::counters::Counter;
 use crate::model::{Scope, clean};
@@ -61,6 +61,8 @@ routes! {
     GET "/incidents" OPEN ["*"] => ui::page;
     GET "/drills" OPEN ["*"] => ui::page;
     GET "/drills/{id}" OPEN ["*"] => ui::page;
+    GET "/pools" OPEN ["*"] => ui::page;
+    GET "/pools/{hostname}/{poolName}" OPEN ["*"] => ui::page;
     GET "/settings" OPEN ["*"] => ui::page;
     GET "/login" OPEN ["*"] => ui::page;
     GET "/assets/{file}" OPEN [] => ui::asset;
@@ -102,6 +104,11 @@ routes! {
     GET "/api/v1/top" READ ["by", "window", "host", "limit"] => top::top;
     POST "/api/v1/backtest" READ [] => backtest::backtest;
     GET "/api/v1/placement" READ ["cpu", "memory"] => placement::placement;
+
+    GET "/api/v1/pools" READ ["host"] => pools::list;
+    GET "/api/v1/pools/{hostname}/{poolName}" READ ["decisions"] => pools::show;
+    PUT "/api/v1/pools/{hostname}/{poolName}" WRITE [] => pools::set;
+    DELETE "/api/v1/pools/{hostname}/{poolName}" WRITE [] => pools::remove;
 
     POST "/api/v1/chaos" WRITE [] => chaos::begin;
     DELETE "/api/v1/chaos" WRITE ["host", "campaign"] => chaos::end;

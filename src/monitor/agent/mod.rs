@@ -74,6 +74,9 @@ const INBOX: usize = 256;
 /// How long actions under way are waited for at the end.
 const END_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long requests to pools are waited for at the end, beyond what their keeper gives them.
+const POOLS_END_WITHIN: Duration = Duration::from_secs(40);
+
 /// How an agent works, beside its policy.
 #[derive(Debug, Clone)]
 pub struct AgentSettings {
@@ -208,7 +211,8 @@ pub async fn run(
     outbox::spawn(&tracker, &parts, &settings.host, outbox_grew, &shutdown);
     let refresher = watcher::spawn(&tracker, &parts, half_done, inbox.clone(), keeper.clone(), &shutdown);
     desired::spawn(&tracker, &parts.bus, desired.clone(), inbox.clone(), keeper.clone(), &shutdown);
-    let pools = pools::spawn(&tracker, &parts, desired.pools_of(&settings.host), &inbox, &shutdown);
+    let pool_tasks = TaskTracker::new();
+    let pools = pools::spawn(&pool_tasks, &parts, desired.pools_of(&settings.host), &inbox, &shutdown);
     let changed = reporter::spawn(&tracker, &parts.bus, &settings, &asker, &shutdown);
     if let Some(path) = &settings.socket {
         socket::spawn(&tracker, path.clone(), asker, &shutdown);
@@ -238,6 +242,10 @@ pub async fn run(
     tracker.close();
     if timeout(END_WITHIN, tracker.wait()).await.is_err() {
         tracing::warn!("an action was still under way; the journal has it for the next start");
+    }
+    pool_tasks.close();
+    if timeout(POOLS_END_WITHIN, pool_tasks.wait()).await.is_err() {
+        tracing::warn!("requests to pools were given up");
     }
     Ok(())
 }

@@ -8,12 +8,10 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,22 +26,13 @@ use crate::model::{
 const ASKS: usize = 16;
 /// Decisions that are told at most: they must fit into a message.
 const MOST_DECISIONS: usize = 500;
-/// Between two looks at how pools are, at least: they change with every request.
-const PACE: Duration = Duration::from_millis(250);
 
 /// What the pools of a host are to be, by name.
 pub type Pools = BTreeMap<PoolName, PoolSpec>;
 
-/// Asks for the newest decisions of a pool.
-#[derive(Debug)]
-pub struct PoolAsk {
-    /// Which.
-    pub pool: PoolName,
-    /// How many at most.
-    pub decisions: usize,
-    /// Takes them, newest first; `None`: there is no such pool.
-    pub answer: oneshot::Sender<Option<Vec<PoolDecision>>>,
-}
+/// A question for the newest decisions of a pool, at most so many; the answer, newest first, is `None` where there is no such
+/// pool or it does not run.
+pub type PoolAsk = (PoolName, usize, oneshot::Sender<Option<Vec<PoolDecision>>>);
 
 /// What a keeper of pools is wired to.
 #[derive(Debug)]
@@ -52,7 +41,8 @@ pub struct PoolLines {
     pub wanted: watch::Receiver<Pools>,
     /// What they are asked.
     pub asks: mpsc::Receiver<PoolAsk>,
-    /// Takes how they are, by name: each that is wanted, also where this host will not have it, and those that end.
+    /// Takes how they are, by name: each that is wanted, also where this host will not have it, and those that end; a few
+    /// times a second at most.
     pub told: watch::Sender<Vec<PoolStatus>>,
 }
 
@@ -97,19 +87,18 @@ pub(super) fn spawn(
     let (asks, asked) = mpsc::channel(ASKS);
     let (tells, told) = watch::channel(Vec::new());
     if let Some(keeper) = parts.pools.clone() {
-        let (lines, shutdown) = (PoolLines { wanted: to_keep, asks: asked, told: tells }, shutdown.clone());
+        let lines = PoolLines { wanted: to_keep, asks: asked, told: tells };
+        let (shutdown, ends) = (shutdown.clone(), shutdown.clone());
         tracker.spawn(async move { keeper.keep(lines, shutdown).await });
         let follow = follow(told.clone(), owner.clone());
-        tracker.spawn(follow);
+        tracker.spawn(ends.run_until_cancelled_owned(follow));
     }
     Desk { wanted, asks, told, known: BTreeMap::new() }
 }
 
 /// Ends with the keeper, or with the owner.
 async fn follow(mut told: watch::Receiver<Vec<PoolStatus>>, owner: mpsc::Sender<Message>) {
-    while told.changed().await.is_ok() && owner.send(Message::Pools).await.is_ok() {
-        sleep(PACE).await;
-    }
+    while told.changed().await.is_ok() && owner.send(Message::Pools).await.is_ok() {}
 }
 
 fn bounded(mut pools: Pools) -> Pools {
@@ -179,7 +168,7 @@ impl Desk {
             return;
         };
         let decisions = usize::try_from(decisions).unwrap_or(MOST_DECISIONS).min(MOST_DECISIONS);
-        if self.asks.try_send(PoolAsk { pool, decisions, answer }).is_err() {
+        if self.asks.try_send((pool, decisions, answer)).is_err() {
             let _ = to.send(refuse("too many ask about pools; try again".to_owned()));
             return;
         }

@@ -93,6 +93,15 @@ impl PoolHandle {
         self.status.clone()
     }
 
+    /// Makes it what `config` says while it runs; false where it must be ended and run anew for that, or has ended.
+    pub async fn change(&self, config: PoolConfig) -> bool {
+        if !config.is_near(&self.status.borrow().spec) {
+            return false;
+        }
+        let (done, changed) = oneshot::channel();
+        self.ask.send(Ask::Change(Box::new(config), done)).await.is_ok() && changed.await.is_ok()
+    }
+
     /// Its newest decisions, newest first, at most so many; `None` once it ended.
     pub async fn decisions(&self, count: usize) -> Option<Vec<PoolDecision>> {
         let (answer, answered) = oneshot::channel();

@@ -117,6 +117,12 @@ impl Plan {
         }
     }
 
+    /// How many there may be from now on.
+    pub(crate) fn bound(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+        self.want(self.target);
+    }
+
     /// How many are wanted from now on.
     pub(crate) fn want(&mut self, target: u32) {
         self.target = self.bounds.clamp(target);

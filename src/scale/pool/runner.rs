@@ -14,7 +14,7 @@ use super::observe::{Measured, Moment};
 use super::plan::{Order, Plan, Work, Works};
 use super::record::PoolLog;
 use super::report::{Known, Report};
-use super::spec::is_made_from;
+use super::spec::{PoolConfig, is_made_from};
 use super::works::Hands;
 use crate::docker::EngineError;
 use crate::metrics::{NetworkUse, Sensors, Subject};
@@ -56,6 +56,8 @@ pub(super) enum Happened {
 pub(super) enum Ask {
     /// The newest decisions, newest first, at most so many.
     Decisions(usize, oneshot::Sender<Vec<PoolDecision>>),
+    /// To be controlled otherwise from now on; answered once it is.
+    Change(Box<PoolConfig>, oneshot::Sender<()>),
 }
 
 /// One container, beside what the plan knows of it.
@@ -201,13 +203,28 @@ impl Owner {
     }
 
     /// Answers whoever asks.
-    pub(super) fn answer(&self, ask: Ask) {
+    pub(super) fn answer(&mut self, ask: Ask) {
         match ask {
+            Ask::Change(config, done) => {
+                self.change(*config);
+                let _ = done.send(());
+            }
             // Who asked may be gone.
             Ask::Decisions(count, to) => {
                 drop(to.send(self.decisions.iter().rev().take(count).cloned().collect()))
             }
         }
+    }
+
+    /// Its controller begins anew; containers and requests notice nothing.
+    fn change(&mut self, config: PoolConfig) {
+        self.control = config.control();
+        self.controller = config.controller.build(&self.control);
+        self.plan.bound(config.bounds);
+        self.write(&Record::Begins { controller: config.controller, settings: self.control.clone() });
+        let Hands { engine, tell, .. } = self.hands.as_ref();
+        self.hands = Arc::new(Hands { engine: engine.clone(), config, tell: tell.clone() });
+        self.settle();
     }
 
     /// A period ends: reads the sensors, then decides.

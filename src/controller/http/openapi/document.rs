@@ -9,8 +9,8 @@ use utoipa::openapi::security::{
 use utoipa::openapi::{Content, Ref, ResponseBuilder};
 
 use super::super::{
-    backtest, chaos, containers, drills, dto, events, hosts, notifications, overview, placement, processes,
-    report, series, session, settings, stream, system, tokens, top, watched,
+    backtest, chaos, containers, drills, dto, events, hosts, notifications, overview, placement, pools,
+    processes, report, series, session, settings, stream, system, tokens, top, watched,
 };
 
 #[derive(OpenApi)]
@@ -28,12 +28,13 @@ use super::super::{
         hosts::list, hosts::show, hosts::forget,
         series::of_container, series::of_host, report::report, top::top, placement::placement, backtest::backtest,
         chaos::begin, chaos::end, chaos::renew,
+        pools::list, pools::show, pools::set, pools::remove,
         events::events, events::incidents, drills::list, drills::show, drills::begin, drills::end, drills::report,
         notifications::list, notifications::test, stream::stream,
         session::show, session::login, session::logout, tokens::list, tokens::create, tokens::revoke,
         overview::overview, system::healthz, system::readyz, system::metrics,
     ),
-    components(schemas(crate::notify::Notice, dto::HostContainers, dto::DesiredNotice, watched::HostMetrics)),
+    components(schemas(crate::notify::Notice, dto::HostContainers, dto::DesiredNotice, pools::HostPools, watched::HostMetrics)),
     modifiers(&Token, &AnyProblem, &Names),
 )]
 struct Document;
