@@ -15,5 +15,5 @@ pub use measured::{LeftOutView, PlaceView, PlacementView, SeriesView, TopRowView
 pub use sse::{SseEvent, SseReader};
 pub use view::{
     AgentView, ContainerView, DeliveryView, DetailsView, EngineView, FreezeView, HostView, NotificationView,
-    NotificationsView, ReceiverView, TokenView,
+    NotificationsView, PoolDetailsView, PoolView, ReceiverView, TokenView,
 };
