@@ -11,6 +11,7 @@ mod drills;
 mod history;
 mod measured;
 mod notify;
+mod pools;
 mod prometheus;
 mod proxy;
 mod session;

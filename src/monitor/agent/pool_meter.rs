@@ -60,3 +60,37 @@ impl Reading {
         (self.since == later.since && seconds > 0.0).then(|| more as f64 / seconds)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn rates_are_since_the_sample_before_and_none_where_counters_began_anew() {
+        let recorded = include_str!("../../../tests/fixtures/protocol/v1/agent_reply_pool.json");
+        let reply: serde_json::Value = serde_json::from_str(recorded).unwrap();
+        let mut status: PoolStatus = serde_json::from_value(reply["status"].clone()).unwrap();
+        let mut meter = PoolMeter::default();
+        let mut sample = |status: &PoolStatus| {
+            let mut out = Values::new();
+            meter.sample(std::slice::from_ref(status), &mut out);
+            move |metric: &str| out.get(&SeriesName::part_of(metric, "shop").unwrap())
+        };
+        let first = sample(&status);
+        assert_eq!((first("pool_containers_ready"), first("pool_arrivals_per_second")), (Some(2.0), None));
+        assert_eq!((first("pool_forecast_per_second"), first("pool_wait_seconds")), (Some(1.2), Some(0.002)));
+        status.time = status.time.after(Duration::from_secs(10));
+        status.totals.arrivals += 25;
+        status.decision.as_mut().unwrap().period.wait_mean = None;
+        let second = sample(&status);
+        assert_eq!(
+            (second("pool_arrivals_per_second"), second("pool_refused_per_second")),
+            (Some(2.5), Some(0.0))
+        );
+        assert_eq!(second("pool_wait_seconds"), None, "nobody waited: that is not zero");
+        (status.since, status.time) = (status.time, status.time.after(Duration::from_secs(10)));
+        assert_eq!(sample(&status)("pool_arrivals_per_second"), None);
+    }
+}

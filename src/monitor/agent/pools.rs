@@ -250,3 +250,79 @@ fn ended(name: &PoolName) -> EventDraft {
     EventDraft::new(EventKind::PoolEnded, Actor::Agent, format!("Pool {name} ended."))
         .with(json!({ "pool": name }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(health: PoolHealth, ready: u32) -> PoolStatus {
+        let recorded = include_str!("../../../tests/fixtures/protocol/v1/agent_reply_pool.json");
+        let reply: serde_json::Value = serde_json::from_str(recorded).unwrap();
+        let status: PoolStatus = serde_json::from_value(reply["status"].clone()).unwrap();
+        let bad = matches!(health, PoolHealth::Down | PoolHealth::Degraded);
+        let problem = bad.then(|| PoolProblem {
+            what: "no such image.".into(),
+            since: status.since,
+            failures: 3,
+            retry_at: None,
+        });
+        PoolStatus { health, problem, counts: PoolCounts { ready, ..PoolCounts::default() }, ..status }
+    }
+
+    #[test]
+    fn what_happens_to_a_pool_is_told_once() {
+        use EventKind as E;
+        use PoolHealth as H;
+        let (told, statuses) = watch::channel(Vec::new());
+        let mut desk = Desk {
+            wanted: watch::channel(Pools::new()).0,
+            asks: mpsc::channel(1).0,
+            told: statuses,
+            known: BTreeMap::new(),
+        };
+        for (now, expected) in [
+            (Some(H::Starting), &[E::PoolStarted][..]),
+            (Some(H::Serving), &[]),
+            (Some(H::Degraded), &[E::PoolDegraded]),
+            (Some(H::Degraded), &[]),
+            (Some(H::Down), &[E::PoolDegraded]),
+            (Some(H::Degraded), &[]),
+            (Some(H::Starting), &[]),
+            (Some(H::Serving), &[E::PoolRecovered]),
+            (Some(H::Ending), &[]),
+            (None, &[E::PoolEnded]),
+            // Refused from the first: it did not begin.
+            (Some(H::Down), &[E::PoolDegraded]),
+            (Some(H::Serving), &[E::PoolStarted, E::PoolRecovered]),
+        ] {
+            told.send_replace(now.map(|health| status(health, 1)).into_iter().collect());
+            let kinds: Vec<E> = desk.look().0.iter().map(|draft| draft.kind).collect();
+            assert_eq!(kinds, expected, "{now:?}");
+        }
+    }
+
+    #[test]
+    fn a_report_is_due_for_what_people_see_and_not_for_each_request() {
+        let (told, statuses) = watch::channel(vec![status(PoolHealth::Serving, 1)]);
+        let mut desk = Desk {
+            wanted: watch::channel(Pools::new()).0,
+            asks: mpsc::channel(1).0,
+            told: statuses,
+            known: BTreeMap::new(),
+        };
+        assert!(desk.look().1);
+        let busy = PoolStatus { in_flight: 9, waiting: 4, ..status(PoolHealth::Serving, 1) };
+        told.send_replace(vec![PoolStatus { counts: PoolCounts { busy: 1, ..busy.counts }, ..busy }]);
+        assert!(!desk.look().1);
+        told.send_replace(vec![status(PoolHealth::Serving, 2)]);
+        assert!(desk.look().1);
+    }
+
+    #[test]
+    fn no_host_has_more_pools_than_fit_into_its_report() {
+        let spec = status(PoolHealth::Serving, 1).spec;
+        let many: Pools = (10..60).map(|n| (format!("p{n}").parse().unwrap(), spec.clone())).collect();
+        let kept = bounded(many);
+        assert_eq!((kept.len(), kept.keys().next().unwrap().as_str()), (MAX_POOLS, "p10"));
+    }
+}
