@@ -181,7 +181,7 @@ impl HostState {
             Some((Verdict::Inconclusive, _)) if history.ours.is_some_and(|ours| ours.was_pingable) => {
                 (Health::Failing, "runs, and has not answered since our last action on it".to_owned())
             }
-            Some((Verdict::Inconclusive, _)) if watch.is_pingable() => (
+            Some((Verdict::Inconclusive, _)) if watch.answers.is_pingable() => (
                 Health::Unknown,
                 "no probe of the last check counted: the agent itself did not get to run".to_owned(),
             ),
