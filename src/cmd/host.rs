@@ -21,6 +21,7 @@ use crate::model::{FaultNote, HostName};
 use crate::monitor::agent::{AgentParts, AgentSettings, FaultAsk, FaultPlayer, Sampling};
 use crate::monitor::decide::OwnContainers;
 use crate::monitor::ping::{IcmpPinger, Pinger};
+use crate::net::NetworkSettings;
 use crate::store::{AgentDb, OutboxBounds};
 
 /// The `meta` key of the name this host was last known by.
@@ -94,6 +95,11 @@ impl Host {
             stats: engine.clone(),
             sizes: engine.clone(),
         });
+        let network = NetworkSettings {
+            wish: self.config.network,
+            clock: self.config.network_clock,
+            root: PathBuf::from("/"),
+        };
         let parts = AgentParts {
             source: engine.clone(),
             builder: engine,
@@ -101,6 +107,7 @@ impl Host {
             bus,
             db: self.db,
             sampling,
+            network: local.then_some(network),
             faults,
         };
         (settings, parts)

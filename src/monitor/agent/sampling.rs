@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Message;
+use super::network::Newest;
 use crate::bus::Capability;
 use crate::metrics::{Machine, Sensors, SizeBook, SizeSource, Sizes, StatsSource, Subject, host_identity};
 use crate::model::{ContainerId, HostIdentity, MetricTick, SeriesName, Timestamp};
@@ -35,15 +36,24 @@ pub struct Sampling {
 
 type KnownSizes = HashMap<ContainerId, Sizes>;
 
-/// Starts the tasks. Each tick goes to `ticks`.
+/// What the tasks are wired to.
+pub(super) struct Wiring {
+    pub(super) owner: mpsc::Sender<Message>,
+    /// Where each tick goes.
+    pub(super) ticks: mpsc::Sender<MetricTick>,
+    /// What is measured of the containers' network, which ticks carry too.
+    pub(super) network: Newest,
+}
+
+/// Starts the tasks.
 pub(super) fn spawn(
     tracker: &TaskTracker,
     machine: &Machine,
     sampling: Sampling,
-    owner: &mpsc::Sender<Message>,
-    ticks: mpsc::Sender<MetricTick>,
+    wiring: Wiring,
     shutdown: &CancellationToken,
 ) {
+    let Wiring { owner, ticks, network } = wiring;
     let sensors = match Sensors::start(machine, sampling.stats.clone()) {
         Ok(sensors) => sensors,
         Err(error) => {
@@ -57,8 +67,9 @@ pub(super) fn spawn(
     let sampler = Sampler {
         sensors,
         step: sampling.step,
-        owner: owner.clone(),
+        owner,
         ticks,
+        network,
         sizes,
         samples_dropped: 0,
         said: None,
@@ -99,6 +110,7 @@ struct Sampler {
     step: u32,
     owner: mpsc::Sender<Message>,
     ticks: mpsc::Sender<MetricTick>,
+    network: Newest,
     sizes: watch::Receiver<Arc<KnownSizes>>,
     /// Samples of ticks that found no place, since this process began.
     samples_dropped: u64,
@@ -142,6 +154,7 @@ impl Sampler {
                 return;
             }
             tick.host.insert(SeriesName::of("samples_dropped"), self.samples_dropped as f64);
+            self.network.borrow().complete(&mut tick);
             self.hand_over(tick);
         }
     }
@@ -329,7 +342,8 @@ mod tests {
         let (ticks, mut ticked) = mpsc::channel(1);
         let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let sampling = Sampling { step: 1, stats: Arc::new(Engine), sizes: Arc::new(Engine) };
-        spawn(&tracker, &Machine::Elsewhere, sampling, &owner, ticks, &shutdown);
+        let network = watch::channel(super::super::network::Measured::default()).1;
+        spawn(&tracker, &Machine::Elsewhere, sampling, Wiring { owner, ticks, network }, &shutdown);
         let said = loop {
             match asked.recv().await.unwrap() {
                 Message::Subjects(answer) => answer.send(vec![subject()]).unwrap(),

@@ -1,5 +1,7 @@
 //! How a container is and why, for reports and for `why`. Reads the same state the decisions read.
 
+use std::sync::Arc;
+
 use super::Hold;
 use super::brakes::maintained_by_label;
 use super::state::{History, HostState, UnderWay};
@@ -7,8 +9,8 @@ use super::watch::Watch;
 use crate::bus::ContainerReport;
 use crate::metrics::{NetworkUse, Subject};
 use crate::model::{
-    CheckRecord, ContainerName, EfficacyReport, Freeze, Health, LossPercent, Maintenance, Now, RunState,
-    Threshold, Timestamp, Verdict, clean,
+    CheckRecord, ContainerFacts, ContainerName, EfficacyReport, Freeze, Health, LossPercent, Maintenance,
+    NetworkRules, Now, RunState, Threshold, Timestamp, Verdict, clean,
 };
 
 /// What the core can tell of one container for `why`.
@@ -51,6 +53,12 @@ impl HostState {
             }
         };
         self.watches.values().map(subject).collect()
+    }
+
+    /// Every container, and the rules of what of their network is to be measured.
+    pub fn network(&self) -> (Vec<ContainerFacts>, Arc<NetworkRules>) {
+        let facts = self.watches.values().map(|watch| watch.facts.clone()).collect();
+        (facts, Arc::new(self.desired.rules.clone().unwrap_or_default()))
     }
 
     /// The threshold in force on this host.

@@ -109,6 +109,7 @@ impl World {
             bus: Arc::new(self.bus.clone()),
             db: db.clone(),
             sampling: None,
+            network: None,
             faults: None,
         };
         let (runtime, shutdown) = (runtime(), CancellationToken::new());

@@ -1,0 +1,221 @@
+//! Measures the network of this host's containers by the best way there is, interval by interval.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::measurements::{Lack, Lacks, Means, measurements};
+use super::places::{Places, netns_of};
+use super::proc::ProcTotals;
+use super::roll::Rows;
+use super::select::is_traced;
+use super::traced::{Clock, Traced, to_wall};
+use crate::bus::Capability;
+use crate::ebpf::{self, EbpfError};
+use crate::metrics::cgroups_are_v1;
+use crate::model::{ContainerFacts, Interval, MeasureWay, NetworkRules, Timestamp};
+
+/// By what the network is to be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NetworkWish {
+    /// By the best that works here.
+    #[default]
+    Auto,
+    /// By `/proc` alone: no program goes into the kernel.
+    Proc,
+    /// Not at all.
+    Off,
+}
+
+/// How a host's network is measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkSettings {
+    /// By what.
+    pub wish: NetworkWish,
+    /// Names the clock that this host shares with others.
+    pub clock: Option<String>,
+    /// The root folder of the machine.
+    pub root: PathBuf,
+}
+
+/// What the engine says of who is here, and what is wanted.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NetworkView {
+    /// Every container.
+    pub containers: Vec<ContainerFacts>,
+    /// The machine's own addresses.
+    pub addresses: Vec<IpAddr>,
+    /// What is to be measured.
+    pub rules: Arc<NetworkRules>,
+}
+
+/// How it is done now.
+enum Way {
+    Traced(Box<Traced>),
+    Proc(ProcTotals),
+    Off,
+}
+
+/// The sensors of a host's network.
+pub struct NetworkMonitor {
+    settings: NetworkSettings,
+    places: Places,
+    way: Way,
+    /// Why it is not by tracepoints.
+    instead: Option<Lack>,
+    lacks: Lacks,
+    rules: Arc<NetworkRules>,
+}
+
+impl NetworkMonitor {
+    /// Begins by the best way there is. Takes some 200 ms where programs are loaded.
+    pub fn start(settings: NetworkSettings) -> Self {
+        // An agent in a container has the host's processes, but perhaps a network of its own.
+        let host_netns = netns_of(&settings.root, 1).or_else(|| netns_of(&settings.root, std::process::id()));
+        let places = Places::new(host_netns.unwrap_or_default());
+        let mut monitor = Self {
+            places,
+            way: Way::Proc(ProcTotals::default()),
+            instead: None,
+            lacks: Lacks::new(),
+            rules: Arc::default(),
+            settings,
+        };
+        match monitor.settings.wish {
+            NetworkWish::Off => monitor.way = Way::Off,
+            NetworkWish::Proc => monitor.instead = Some(Lack("--network proc".to_owned())),
+            NetworkWish::Auto => match monitor.load(host_netns) {
+                Ok(traced) => {
+                    monitor.lacks = traced.lacks();
+                    monitor.way = Way::Traced(Box::new(traced));
+                }
+                Err(why) => monitor.instead = Some(why),
+            },
+        }
+        monitor
+    }
+
+    fn load(&self, host_netns: Option<u32>) -> Result<Traced, Lack> {
+        let lack = |error: EbpfError| Lack(advice(&error));
+        let host_netns = host_netns.ok_or_else(|| {
+            Lack("/proc/1/ns/net cannot be read: the capability SYS_PTRACE, and in a container the host's processes \
+                  (pid: host), give it"
+                .to_owned())
+        })?;
+        ebpf::may_trace().map_err(lack)?;
+        Traced::load(host_netns, cgroups_are_v1(&self.settings.root)).map_err(lack)
+    }
+
+    /// Learns who is here and what is wanted, and does it from now on.
+    pub fn look(&mut self, view: &NetworkView) {
+        self.rules = view.rules.clone();
+        let trace = &self.rules.trace;
+        self.places
+            .look(&self.settings.root, &view.containers, &view.addresses, |facts| is_traced(trace, facts));
+        let clock = match &self.settings.clock {
+            Some(_) => Clock::Shared(to_wall()),
+            None => Clock::Own,
+        };
+        if let Way::Traced(traced) = &mut self.way
+            && let Err(error) = traced.follow(&self.rules, &self.places, clock)
+        {
+            self.give_up(&error);
+        }
+    }
+
+    /// What was measured since the last time.
+    pub fn roll(&mut self, start: Timestamp, end: Timestamp) -> Interval {
+        let rows = match &mut self.way {
+            Way::Traced(traced) => traced.rows(&self.rules, &self.places, end),
+            Way::Proc(totals) => {
+                Ok(Rows { flows: totals.flows(&self.settings.root, &self.places), ..Rows::default() })
+            }
+            Way::Off => Ok(Rows::default()),
+        };
+        let rows = rows.unwrap_or_else(|error| {
+            self.give_up(&error);
+            Rows::default()
+        });
+        let interval = Interval {
+            start,
+            end,
+            way: self.measured_by(),
+            measurements: measurements(&self.means(), &self.rules),
+            clock: self.settings.clock.clone().filter(|_| self.measured_by() == MeasureWay::Tracepoints),
+            endpoints: self.places.endpoints().to_vec(),
+            flows: rows.flows,
+            latency: rows.latency,
+            drops: rows.drops,
+            stamps: rows.stamps,
+            overflow: rows.overflow,
+        };
+        self.places.next_interval();
+        interval
+    }
+
+    /// The kernel refuses what it took before: what is left is `/proc`.
+    fn give_up(&mut self, error: &EbpfError) {
+        tracing::warn!(%error, "the network's tables cannot be read any more: only totals are measured from now on");
+        self.instead = Some(Lack(advice(error)));
+        self.way = Way::Proc(ProcTotals::default());
+    }
+
+    fn means(&self) -> Means<'_> {
+        Means {
+            way: self.measured_by(),
+            instead: self.instead.as_ref(),
+            lacks: &self.lacks,
+            clock: self.settings.clock.as_deref(),
+        }
+    }
+
+    /// By what it is measured now.
+    pub fn measured_by(&self) -> MeasureWay {
+        match self.way {
+            Way::Traced(_) => MeasureWay::Tracepoints,
+            Way::Proc(_) => MeasureWay::Proc,
+            Way::Off => MeasureWay::Off,
+        }
+    }
+
+    /// The memory of the kernel's tables, bytes; none without tables.
+    pub fn table_bytes(&self) -> Option<u64> {
+        matches!(self.way, Way::Traced(_)).then(ebpf::table_memory)
+    }
+
+    /// What is to be said of it among what works here.
+    pub fn capability(&self) -> Capability {
+        let lacks = || {
+            let missing = measurements(&self.means(), &NetworkRules::default());
+            let missing =
+                missing.into_iter().filter(|one| one.status == crate::model::MeasurementStatus::Missing);
+            missing.map(|one| format!("{}: {}", one.name, one.detail)).collect::<Vec<_>>()
+        };
+        let (works, detail) = match self.way {
+            Way::Traced(_) => (true, with("tracepoints", &lacks())),
+            Way::Proc(_) => {
+                let why = self.instead.as_ref().map_or("", |Lack(why)| why);
+                let totals = "only the totals of each container, from /proc; no peers, latency or drops";
+                (self.settings.wish == NetworkWish::Proc, format!("{totals}: {why}"))
+            }
+            Way::Off => (true, "not measured: --network off".to_owned()),
+        };
+        Capability { name: "network".to_owned(), works, detail }
+    }
+}
+
+fn with(what: &str, missing: &[String]) -> String {
+    if missing.is_empty() { what.to_owned() } else { format!("{what}; missing: {}", missing.join("; ")) }
+}
+
+/// Why it cannot be, and what would give it.
+fn advice(error: &EbpfError) -> String {
+    let would = match error {
+        EbpfError::NotPermitted(_) => {
+            "; deploy/network has them for systemd and compose, where network monitoring is wanted"
+        }
+        EbpfError::NotBuilt(_) => "; a build with clang has it",
+        _ => "",
+    };
+    format!("{error}{would}")
+}
