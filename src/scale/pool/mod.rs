@@ -83,12 +83,16 @@ pub struct PoolHandle {
 }
 
 impl PoolHandle {
-    /// How it is now.
-    pub fn status(&self) -> PoolStatus {
-        self.status.borrow().clone()
+    /// How it is now; once it ended, how it was at its end.
+    pub async fn status(&self) -> PoolStatus {
+        let (answer, answered) = oneshot::channel();
+        match self.ask.send(Ask::Status(answer)).await {
+            Ok(()) => answered.await.unwrap_or_else(|_| self.status.borrow().clone()),
+            Err(_) => self.status.borrow().clone(),
+        }
     }
 
-    /// How it is, as it changes.
+    /// How it is, as it changes; requests alone are told of once a period.
     pub fn watch(&self) -> watch::Receiver<PoolStatus> {
         self.status.clone()
     }

@@ -56,6 +56,8 @@ pub(super) enum Happened {
 pub(super) enum Ask {
     /// The newest decisions, newest first, at most so many.
     Decisions(usize, oneshot::Sender<Vec<PoolDecision>>),
+    /// How it is at this moment.
+    Status(oneshot::Sender<PoolStatus>),
 }
 
 /// One container, beside what the plan knows of it.
@@ -202,16 +204,23 @@ impl Owner {
 
     /// Answers whoever asks.
     pub(super) fn answer(&self, ask: Ask) {
+        // Who asked may be gone.
         match ask {
-            // Who asked may be gone.
             Ask::Decisions(count, to) => {
-                drop(to.send(self.decisions.iter().rev().take(count).cloned().collect()))
+                drop(to.send(self.decisions.iter().rev().take(count).cloned().collect()));
+            }
+            Ask::Status(to) => {
+                self.publish();
+                drop(to.send(self.status.borrow().clone()));
             }
         }
     }
 
-    /// A period ends: reads the sensors, then decides.
+    /// A period ends: reads the sensors, then decides. Before it is known what is there, nothing is decided.
     pub(super) fn period(&mut self) {
+        if self.fingerprint.is_none() {
+            return self.publish();
+        }
         if std::mem::take(&mut self.measuring) {
             // They did not answer for a whole period.
             self.decide(None);
@@ -392,6 +401,7 @@ impl Owner {
         let known = |facts: &ContainerFacts, bodies: &BTreeMap<MemberId, Body>| {
             bodies.values().any(|body| body.id.as_ref().is_some_and(|(id, _)| *id == facts.id))
         };
+        let mut adopted = 0;
         for facts in all {
             let Some(slot) = self.hands.config.slot_of(facts) else { continue };
             // What is being made now is known by its number only.
@@ -406,6 +416,7 @@ impl Owner {
             let hands = self.hands.clone();
             if serves {
                 let (member, facts) = (self.plan.adopt(slot, now), facts.clone());
+                adopted += 1;
                 tracing::info!(pool = %self.name(), container = %facts.name, "adopted");
                 self.bodies.insert(member, body);
                 self.tasks.spawn(async move {
@@ -420,6 +431,10 @@ impl Owner {
                 self.bodies.insert(member, body);
                 self.tasks.spawn(async move { hands.take_down(member, id).await });
             }
+        }
+        if first {
+            // What an earlier runner found right stays until this one's controller knows better.
+            self.plan.want(adopted);
         }
     }
 

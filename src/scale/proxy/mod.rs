@@ -18,4 +18,5 @@ mod stall;
 
 pub(crate) use connections::Connections;
 pub(crate) use forward::{Limits, Proxy};
+pub(crate) use headers::WAIT;
 pub(crate) use server::serve;
