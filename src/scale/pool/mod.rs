@@ -25,6 +25,8 @@ mod report;
 mod runner;
 mod spec;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod works;
 
 use std::sync::Arc;
@@ -38,12 +40,15 @@ use tokio_util::sync::CancellationToken;
 use crate::docker::PoolEngine;
 use crate::metrics::{Sensors, UsageSampler};
 use crate::model::{PoolDecision, PoolStatus};
+use crate::scale::control::Bounds;
 use crate::scale::proxy::{Limits, Proxy, serve};
-use dispatch::Rules;
+pub(crate) use dispatch::Rules;
 use runner::{Ask, Beginning, Owner};
 use works::Hands;
 
 pub(crate) use desk::{Desk, Endpoint, Lease, Told};
+#[cfg(test)]
+pub(crate) use dispatch::MemberId;
 pub(crate) use tally::Outcome;
 
 pub use claim::{ClaimError, PoolClaim};
@@ -97,6 +102,12 @@ impl PoolHandle {
         self.status.clone()
     }
 
+    /// Gives it other bounds, which hold when this returns; false once it ended.
+    pub async fn resize(&self, bounds: Bounds) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.ask.send(Ask::Resize(bounds, answer)).await.is_ok() && answered.await.is_ok()
+    }
+
     /// Its newest decisions, newest first, at most so many; `None` once it ended.
     pub async fn decisions(&self, count: usize) -> Option<Vec<PoolDecision>> {
         let (answer, answered) = oneshot::channel();
@@ -148,7 +159,11 @@ pub fn pool(
             tokio::select! {
                 biased;
                 Some(what) = happened.recv() => owner.on(what),
-                _ = &mut serving => break,
+                _ = &mut serving => {
+                    owner.ending = true;
+                    owner.settle();
+                    break;
+                }
                 () = shutdown.cancelled(), if !owner.ending => {
                     owner.ending = true;
                     owner.settle();

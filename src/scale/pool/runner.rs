@@ -22,7 +22,7 @@ use crate::model::{
     ContainerFacts, ContainerId, MetricTick, PoolContainerState as Stage, PoolDecision, PoolStatus, RunState,
     SeriesName, Timestamp,
 };
-use crate::scale::control::{ControlSettings, Controller, Decision, Micros, Record};
+use crate::scale::control::{Bounds, ControlSettings, Controller, Decision, Micros, Record};
 use crate::scale::proxy::Connections;
 
 /// Decisions that are remembered.
@@ -58,6 +58,8 @@ pub(super) enum Ask {
     Decisions(usize, oneshot::Sender<Vec<PoolDecision>>),
     /// How it is at this moment.
     Status(oneshot::Sender<PoolStatus>),
+    /// To have other bounds from now on.
+    Resize(Bounds, oneshot::Sender<()>),
 }
 
 /// One container, beside what the plan knows of it.
@@ -177,15 +179,7 @@ impl Owner {
             Happened::Looked(member, looked) => self.looked(member, looked, now),
             Happened::Following => self.list(),
             Happened::EngineLost(error) => self.engine_lost(&error),
-            Happened::Ended(id, code) => {
-                let is = |body: &Body| body.id.as_ref().is_some_and(|(known, _)| *known == id);
-                if let Some(member) = self.bodies.iter().find(|(_, body)| is(body)).map(|(member, _)| *member)
-                {
-                    let what =
-                        code.map_or("it ended".to_owned(), |code| format!("it ended with exit code {code}"));
-                    self.lost(member, &what, now);
-                }
-            }
+            Happened::Ended(id, code) => self.ended(&id, code, now),
             Happened::Listed(asked, Ok((all, fingerprint))) => {
                 self.engine = None;
                 self.listed(asked, &all, &fingerprint, now);
@@ -203,7 +197,7 @@ impl Owner {
     }
 
     /// Answers whoever asks.
-    pub(super) fn answer(&self, ask: Ask) {
+    pub(super) fn answer(&mut self, ask: Ask) {
         // Who asked may be gone.
         match ask {
             Ask::Decisions(count, to) => {
@@ -213,7 +207,23 @@ impl Owner {
                 self.publish();
                 drop(to.send(self.status.borrow().clone()));
             }
+            Ask::Resize(bounds, to) => {
+                self.resize(bounds);
+                let _ = to.send(());
+            }
         }
+    }
+
+    /// The controller begins anew: what it learned was within other bounds.
+    fn resize(&mut self, bounds: Bounds) {
+        let kind = self.hands.config.controller;
+        let bounds = kind.bounds(bounds);
+        self.control.bounds = bounds;
+        self.controller = kind.build(&self.control);
+        self.write(&Record::Begins { controller: kind, settings: self.control.clone() });
+        self.decided = false;
+        self.plan.resize(bounds);
+        self.settle();
     }
 
     /// A period ends: reads the sensors, then decides. Before it is known what is there, nothing is decided.
@@ -337,6 +347,18 @@ impl Owner {
             None => self.remove(member),
         }
         self.tell_running();
+    }
+
+    fn ended(&mut self, id: &ContainerId, code: Option<i64>, now: Micros) {
+        let is = |body: &Body| body.id.as_ref().is_some_and(|(known, _)| known == id);
+        let Some((member, body)) = self.bodies.iter().find(|(_, body)| is(body)) else { return };
+        let (member, was_ready) = (*member, body.ready.is_some());
+        match code {
+            Some(code) => self.lost(member, &format!("it ended with exit code {code}"), now),
+            None if was_ready => self.lost(member, "it was removed", now),
+            // It never ran: whoever starts it is told why.
+            None => {}
+        }
     }
 
     fn lost(&mut self, member: MemberId, what: &str, now: Micros) {

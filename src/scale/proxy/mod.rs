@@ -15,6 +15,8 @@ mod headers;
 mod relay;
 mod server;
 mod stall;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use connections::Connections;
 pub(crate) use forward::{Limits, Proxy};
