@@ -70,17 +70,12 @@ impl<'a> Search<'a> {
         let ahead = |step: u32| outlook.arrivals.ahead(i32::try_from(step).unwrap_or(i32::MAX));
         let ready_by =
             |step: u32, after_s: f64| ((period * f64::from(step + 1) - after_s) / period).clamp(0.0, 1.0);
-        // Requests that will be at work on average when what is started now is ready, and a reserve of so many of their
-        // standard deviations.
-        let boot_periods = u32::try_from(terms.boot_periods).unwrap_or(u32::MAX);
-        let at_work = ahead(boot_periods) * terms.service_s;
-        let staffed = (at_work + outlook.settings.reserve * at_work.sqrt()) / terms.concurrency;
         let there = seen.containers();
         Self {
             terms,
             settings: &outlook.settings,
             there,
-            lowest: upwards(staffed).min(terms.highest).max(outlook.settings.bounds.min()),
+            lowest: terms.lowest,
             start: Course {
                 cost: 0.0,
                 requests: f64::from(seen.requests()),
@@ -100,7 +95,9 @@ impl<'a> Search<'a> {
         let (lowest, highest) = (self.lowest, self.terms.highest);
         let mut best: Option<((f64, u32, u32), u32)> = None;
         let mut expected = self.start.requests;
-        let stay = (self.there > highest).then_some(self.there);
+        // What is there beyond the bounds must go in any case.
+        let stay = self.settings.bounds.max().min(self.there);
+        let stay = (stay > highest).then_some(stay);
         for first in (lowest..=highest).chain(stay) {
             let limit = best.map_or(f64::INFINITY, |((cost, ..), _)| cost + 1e-6);
             let turn = self.terms.boot_periods.min(self.come.len());

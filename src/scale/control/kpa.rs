@@ -27,14 +27,12 @@ impl Kpa {
         Self { settings: settings.clone(), requests: Window::new(STABLE), panic_until: None, panicked: 0 }
     }
 
-    fn asks(&self, from: Micros) -> u32 {
-        let (count, sum) = self
-            .requests
-            .values()
-            .filter(|(at, _)| *at >= from)
-            .fold((0_u32, 0.0), |(count, sum), (_, requests)| (count + 1, sum + f64::from(requests)));
+    /// Containers for the mean of what was in the system less than `span` before `now`.
+    fn asks(&self, now: Micros, span: Micros) -> u32 {
+        let those = || self.requests.values().filter(|(at, _)| *at + span > now);
+        let (count, sum) = (those().count(), those().map(|(_, requests)| f64::from(requests)).sum::<f64>());
         let slots = TARGET * f64::from(self.settings.concurrency.max(1));
-        upwards(sum / f64::from(count.max(1)) / slots)
+        upwards(sum / count.max(1) as f64 / slots)
     }
 }
 
@@ -42,9 +40,7 @@ impl Controller for Kpa {
     fn decide(&mut self, seen: &Observation) -> Decision {
         let there = seen.containers();
         self.requests.push(seen.at, seen.requests());
-        let stable = self.asks(Micros::ZERO);
-        // The newest values only, not the one at the very beginning of the span.
-        let urgent = self.asks(seen.at.saturating_sub(PANIC) + Micros(1));
+        let (stable, urgent) = (self.asks(seen.at, STABLE + Micros(1)), self.asks(seen.at, PANIC));
         if urgent >= PANIC_AT.saturating_mul(seen.ready.max(1)) {
             self.panic_until = Some(seen.at + STABLE);
         }
