@@ -111,9 +111,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         Ok(play(plan, &stop).await)
     })?;
     if json {
-        print_json(&figures)?
+        print_json(&figures)?;
     } else {
-        table(&figures)?
+        table(&figures)?;
     }
     match figures.lost + figures.failed {
         0 => Ok(()),

@@ -148,12 +148,11 @@ async fn bodies_stream_both_ways() {
 #[tokio::test]
 async fn who_finds_no_place_is_told_when_to_come_again() {
     let world = World::start(1, Limits { queue: Duration::from_millis(50), silence: SOON }).await;
-    let waits = world.client(GET).await;
+    let mut waits = world.client(GET).await;
     world.until(1, 0).await;
     let mut refused = world.client(GET).await;
     let answer = read_until(&mut refused, "\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("retry-after: 1\r\n"), "{answer}");
-    let (mut waits, _) = (waits, ());
     let answer = read_until(&mut waits, "in time").await;
     assert!(answer.starts_with("HTTP/1.1 503"), "it waited too long: {answer}");
     world.until(0, 0).await;

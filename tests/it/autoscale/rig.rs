@@ -1,5 +1,7 @@
 //! `dockhealth autoscale run` as a process, and what its clients see.
 
+#![allow(clippy::unwrap_used, reason = "the helpers are parts of the tests")]
+
 use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;

@@ -1,5 +1,7 @@
 //! Scale-downs under load, in a pool within this process so that its bounds can be changed.
 
+#![allow(clippy::unwrap_used, reason = "the helpers are parts of the tests")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;

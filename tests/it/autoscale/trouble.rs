@@ -31,9 +31,9 @@ fn whoever_was_at_a_killed_container_is_answered() {
     }
     let after = rig.until_ready(3);
     assert_eq!(after["totals"]["lost"], 2);
-    let broken = answers.iter().filter(|(_, status)| *status == 502).count();
+    let broken = answers.iter().filter(|(_, status)| *status == 502).count() as u64;
     assert_eq!(after["totals"]["failed"], broken);
-    assert_eq!(after["totals"]["retried"].as_u64().unwrap() as usize + broken, 2, "{after}");
+    assert_eq!(after["totals"]["retried"].as_u64().unwrap() + broken, 2, "{after}");
 }
 
 #[test]
