@@ -80,12 +80,10 @@ impl World {
 
     async fn until(&self, what: &str, is: impl Fn(&PoolStatus) -> bool) -> PoolStatus {
         let mut watch = self.handle.watch();
-        let found =
-            timeout(SOON, watch.wait_for(|status| is(status))).await.map(|found| found.unwrap().clone());
-        match found {
-            Ok(status) => status,
-            Err(_) => panic!("never {what}: {:#?}", self.handle.status().await),
+        if let Ok(found) = timeout(SOON, watch.wait_for(|status| is(status))).await {
+            return found.expect("the pool runs").clone();
         }
+        panic!("never {what}: {:#?}", self.handle.status().await)
     }
 
     async fn end(self) -> FakeEngine {

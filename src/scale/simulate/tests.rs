@@ -1,5 +1,7 @@
 //! What must hold of the controllers, on a host that is simulated.
 
+use std::fmt::Write;
+
 use super::*;
 use crate::scale::control::Bounds;
 use crate::scale::workload::Trace;
@@ -33,10 +35,12 @@ fn named(name: &str) -> Trace {
 
 /// A request every `gap_s` seconds, for `lasts_s`.
 fn constant(gap_s: f64, lasts_s: f64) -> Trace {
-    let text: String = (0_u32..)
-        .map(|n| f64::from(n) * gap_s)
-        .take_while(|at| *at < lasts_s)
-        .fold(String::new(), |text, at| text + &format!("{at},1\n"));
+    let mut text = String::new();
+    let mut at = 0.0;
+    while at < lasts_s {
+        let _ = writeln!(text, "{at},1");
+        at += gap_s;
+    }
     Trace::parse("constant", &text).unwrap()
 }
 
