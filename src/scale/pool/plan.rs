@@ -117,6 +117,17 @@ impl Plan {
         }
     }
 
+    /// Other bounds hold from now on.
+    pub(crate) fn resize(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+        self.want(self.target);
+    }
+
+    /// The bounds.
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
     /// How many are wanted from now on.
     pub(crate) fn want(&mut self, target: u32) {
         self.target = self.bounds.clamp(target);
