@@ -13,6 +13,7 @@ mod fleet;
 mod heal;
 mod http;
 mod metrics;
+mod network;
 mod ping;
 mod push;
 mod readme;
