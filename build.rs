@@ -37,7 +37,7 @@ fn main() {
         println!("cargo::rustc-env={WHY_NOT}=built without the feature `ebpf`");
         return;
     }
-    match compile("chaos").and_then(|()| compile("net")) {
+    match ["chaos", "count", "net"].into_iter().try_for_each(compile) {
         Ok(()) => println!("cargo::rustc-cfg={BUILT}"),
         Err(why) => {
             println!("cargo::warning=this build has no eBPF: {why}");

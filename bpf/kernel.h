@@ -33,7 +33,11 @@ enum {
 
 /* The beginning of the context of a classifier; the kernel translates each access. */
 struct __sk_buff {
-	u32 len, pkt_type, mark, queue_mapping, protocol;
+	u32 len, pkt_type, mark, queue_mapping, protocol, vlan_present, vlan_tci, vlan_proto, priority, ingress_ifindex, ifindex;
+	u32 tc_index, cb[5], hash, tc_classid, data, data_end, napi_id, family, remote_ip4, local_ip4, remote_ip6[4], local_ip6[4];
+	u32 remote_port, local_port, data_meta;
+	u64 flow_keys, tstamp;
+	u32 wire_len, gso_segs; /* since Linux 5.1 */
 };
 
 /* Verdicts: go on with the next program (also TCX_NEXT), or drop. */

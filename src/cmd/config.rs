@@ -306,8 +306,13 @@ pub fn consent(r: &mut Resolver) -> Consent {
 
 /// By what the containers' network is to be measured.
 pub fn network(r: &mut Resolver) -> NetworkWish {
-    let words = [("auto", NetworkWish::Auto), ("proc", NetworkWish::Proc), ("off", NetworkWish::Off)];
-    r.get(&t::NETWORK, parse::word(&words))
+    let words = &[
+        ("auto", NetworkWish::Auto),
+        ("classifiers", NetworkWish::Classifiers),
+        ("proc", NetworkWish::Proc),
+        ("off", NetworkWish::Off),
+    ];
+    r.get(&t::NETWORK, parse::word(words))
 }
 
 /// Reads the settings of [`t::COMMON`], [`t::HOST`], [`t::CHECKS`] and [`t::HEALING`].

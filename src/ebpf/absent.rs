@@ -109,3 +109,24 @@ impl NetPrograms {
         match *self {}
     }
 }
+
+/// Programs that cannot be loaded.
+pub(crate) enum CountPrograms {}
+
+impl CountPrograms {
+    pub(crate) fn load() -> Result<Self, EbpfError> {
+        Err(super::not_built())
+    }
+
+    pub(crate) fn descriptor(&self, _: Direction) -> BorrowedFd<'_> {
+        match *self {}
+    }
+
+    pub(crate) fn flows(&self) -> Result<HashMap<FlowKey, TrafficCounts>, EbpfError> {
+        match *self {}
+    }
+
+    pub(crate) fn forget(&mut self, _: &dyn Fn(&FlowKey) -> bool) -> Result<(), EbpfError> {
+        match *self {}
+    }
+}

@@ -6,6 +6,8 @@
 #[cfg(not(ebpf_built))]
 mod absent;
 mod btf;
+#[cfg(ebpf_built)]
+mod counter;
 mod cut;
 #[cfg(ebpf_built)]
 mod load;
@@ -22,8 +24,10 @@ use std::io;
 use absent as object;
 
 #[cfg(not(ebpf_built))]
-pub(crate) use absent::NetPrograms;
+pub(crate) use absent::{CountPrograms, NetPrograms};
 pub(crate) use btf::enum_values;
+#[cfg(ebpf_built)]
+pub(crate) use counter::CountPrograms;
 pub(crate) use cut::{Cutter, Damage, sweep};
 pub(crate) use net::{
     Count, Counts, DropKey, EpochKey, FlowKey, FlowPeer, FlowWay, LatencyCounts, LostCounts, NetSettings,

@@ -220,20 +220,7 @@ impl NetPrograms {
         key: impl Fn(K) -> Key,
         sum: impl Fn(&V) -> Sum,
     ) -> Result<StdMap<Key, Sum>, EbpfError> {
-        let map = self.object.map(name).expect("bpf/net.bpf.c defines it");
-        let read = || -> Result<StdMap<Key, Sum>, MapError> {
-            let map = PerCpuHashMap::<&MapData, K, V>::try_from(map)?;
-            let mut table = StdMap::new();
-            for entry in map.iter() {
-                let (raw, values) = entry?;
-                let mut values = values.iter().map(&sum);
-                let Some(mut whole) = values.next() else { continue };
-                values.for_each(|value| whole.add(&value));
-                table.insert(key(raw), whole);
-            }
-            Ok(table)
-        };
-        read().map_err(|error| refused(name, error))
+        table(name, self.object.map(name).expect("bpf/net.bpf.c defines it"), key, sum)
     }
 
     fn program(&mut self, tap: Tap) -> &mut BtfTracePoint {
@@ -246,7 +233,30 @@ impl NetPrograms {
     }
 }
 
-fn gone_is_fine(answer: Result<(), MapError>) -> Result<(), MapError> {
+/// A table of a program, added up over the processors.
+pub(super) fn table<K: Pod, V: Pod, Key: Eq + Hash, Sum: Counts>(
+    name: &str,
+    map: &Map,
+    key: impl Fn(K) -> Key,
+    sum: impl Fn(&V) -> Sum,
+) -> Result<StdMap<Key, Sum>, EbpfError> {
+    let read = || -> Result<StdMap<Key, Sum>, MapError> {
+        let map = PerCpuHashMap::<&MapData, K, V>::try_from(map)?;
+        let mut table = StdMap::new();
+        for entry in map.iter() {
+            let (raw, values) = entry?;
+            let mut values = values.iter().map(&sum);
+            let Some(mut whole) = values.next() else { continue };
+            values.for_each(|value| whole.add(&value));
+            table.insert(key(raw), whole);
+        }
+        Ok(table)
+    };
+    read().map_err(|error| refused(name, error))
+}
+
+/// An entry that is gone already is removed.
+pub(super) fn gone_is_fine(answer: Result<(), MapError>) -> Result<(), MapError> {
     match answer {
         Err(MapError::KeyNotFound) => Ok(()),
         Err(error) if errno_of(&error) == Some(libc::ENOENT) => Ok(()),

@@ -9,6 +9,7 @@
 //! Best first: programs at tracepoints; counts by classifiers at the host's ends of the containers' interfaces; the kernel's
 //! counters in `/proc`. What a way cannot tell is named, with what would give it.
 
+mod classified;
 mod deltas;
 #[cfg(test)]
 mod fixtures;
@@ -22,6 +23,6 @@ mod select;
 mod series;
 mod traced;
 
-pub use monitor::{NetworkMonitor, NetworkSettings, NetworkView, NetworkWish};
+pub use monitor::{NetworkMonitor, NetworkSettings, NetworkView, NetworkWish, missing};
 pub(crate) use seen::Seen;
 pub(crate) use series::{NetworkSeries, series};

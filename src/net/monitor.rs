@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::classified::Classified;
 use super::measurements::{Lack, Lacks, Means, measurements};
 use super::places::{Places, netns_of};
 use super::proc::ProcTotals;
@@ -13,7 +14,10 @@ use super::traced::{Clock, Traced, to_wall};
 use crate::bus::Capability;
 use crate::ebpf::{self, EbpfError};
 use crate::metrics::cgroups_are_v1;
-use crate::model::{ContainerFacts, Interval, MeasureWay, NetworkRules, Timestamp};
+use crate::model::{
+    ContainerFacts, Flow, HopStage, Interval, MeasureRules, MeasureWay, Measurement, MeasurementStatus,
+    NetworkRules, Timestamp, Traffic,
+};
 
 /// By what the network is to be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,6 +25,8 @@ pub enum NetworkWish {
     /// By the best that works here.
     #[default]
     Auto,
+    /// As on a kernel whose tracepoints cannot be used: by classifiers.
+    Classifiers,
     /// By `/proc` alone: no program goes into the kernel.
     Proc,
     /// Not at all.
@@ -52,6 +58,8 @@ pub struct NetworkView {
 /// How it is done now.
 enum Way {
     Traced(Box<Traced>),
+    /// Peers by classifiers, and retransmits from `/proc`.
+    Classified(Box<Classified>, ProcTotals),
     Proc(ProcTotals),
     Off,
 }
@@ -84,15 +92,33 @@ impl NetworkMonitor {
         match monitor.settings.wish {
             NetworkWish::Off => monitor.way = Way::Off,
             NetworkWish::Proc => monitor.instead = Some(Lack("--network proc".to_owned())),
+            NetworkWish::Classifiers => {
+                monitor.go_without_tracepoints(Lack("--network classifiers".to_owned()))
+            }
             NetworkWish::Auto => match monitor.load(host_netns) {
                 Ok(traced) => {
                     monitor.lacks = traced.lacks();
                     monitor.way = Way::Traced(Box::new(traced));
                 }
-                Err(why) => monitor.instead = Some(why),
+                Err(why) => monitor.go_without_tracepoints(why),
             },
         }
         monitor
+    }
+
+    /// Counts by classifiers where those work, else reads `/proc` alone.
+    fn go_without_tracepoints(&mut self, why: Lack) {
+        let classified = ebpf::ability().and_then(|()| Classified::load());
+        match classified {
+            Ok(classified) => {
+                self.way = Way::Classified(Box::new(classified), ProcTotals::default());
+                self.instead = Some(why);
+            }
+            Err(error) if self.settings.wish == NetworkWish::Classifiers => {
+                self.instead = Some(Lack(format!("no classifiers: {}", advice(&error))));
+            }
+            Err(_) => self.instead = Some(why),
+        }
     }
 
     fn load(&self, host_netns: Option<u32>) -> Result<Traced, Lack> {
@@ -116,9 +142,15 @@ impl NetworkMonitor {
             Some(_) => Clock::Shared(to_wall()),
             None => Clock::Own,
         };
-        if let Way::Traced(traced) = &mut self.way
-            && let Err(error) = traced.follow(&self.rules, &self.places, clock)
-        {
+        let followed = match &mut self.way {
+            Way::Traced(traced) => traced.follow(&self.rules, &self.places, clock),
+            Way::Classified(classified, _) => {
+                let refused = |error| EbpfError::Kernel("to attach it".to_owned(), error);
+                classified.follow(&self.settings.root, &self.places).map_err(refused)
+            }
+            Way::Proc(_) | Way::Off => Ok(()),
+        };
+        if let Err(error) = followed {
             self.give_up(&error);
         }
     }
@@ -127,6 +159,17 @@ impl NetworkMonitor {
     pub fn roll(&mut self, start: Timestamp, end: Timestamp) -> Interval {
         let rows = match &mut self.way {
             Way::Traced(traced) => traced.rows(&self.rules, &self.places, end),
+            Way::Classified(classified, totals) => {
+                let again = totals.flows(&self.settings.root, &self.places);
+                classified.rows(&self.places).map(|mut rows| {
+                    rows.flows.extend(again.into_iter().map(|flow| Flow {
+                        sent: Traffic::ZERO,
+                        received: Traffic::ZERO,
+                        ..flow
+                    }));
+                    rows
+                })
+            }
             Way::Proc(totals) => {
                 Ok(Rows { flows: totals.flows(&self.settings.root, &self.places), ..Rows::default() })
             }
@@ -173,6 +216,7 @@ impl NetworkMonitor {
     pub fn measured_by(&self) -> MeasureWay {
         match self.way {
             Way::Traced(_) => MeasureWay::Tracepoints,
+            Way::Classified(..) => MeasureWay::Classifiers,
             Way::Proc(_) => MeasureWay::Proc,
             Way::Off => MeasureWay::Off,
         }
@@ -180,32 +224,52 @@ impl NetworkMonitor {
 
     /// The memory of the kernel's tables, bytes; none without tables.
     pub fn table_bytes(&self) -> Option<u64> {
-        matches!(self.way, Way::Traced(_)).then(ebpf::table_memory)
+        matches!(self.way, Way::Traced(_) | Way::Classified(..)).then(ebpf::table_memory)
+    }
+
+    /// What can be measured here, what not, and why, whatever the rules leave out.
+    pub fn measurements(&self) -> Vec<Measurement> {
+        let all = NetworkRules {
+            measure: MeasureRules { hops: vec![HopStage::Bridge], ..MeasureRules::default() },
+            ..NetworkRules::default()
+        };
+        measurements(&self.means(), &all)
     }
 
     /// What is to be said of it among what works here.
     pub fn capability(&self) -> Capability {
-        let lacks = || {
-            let missing = measurements(&self.means(), &NetworkRules::default());
-            let missing =
-                missing.into_iter().filter(|one| one.status == crate::model::MeasurementStatus::Missing);
-            missing.map(|one| format!("{}: {}", one.name, one.detail)).collect::<Vec<_>>()
-        };
         let (works, detail) = match self.way {
-            Way::Traced(_) => (true, with("tracepoints", &lacks())),
-            Way::Proc(_) => {
-                let why = self.instead.as_ref().map_or("", |Lack(why)| why);
-                let totals = "only the totals of each container, from /proc; no peers, latency or drops";
-                (self.settings.wish == NetworkWish::Proc, format!("{totals}: {why}"))
+            Way::Traced(_) => (true, "tracepoints".to_owned()),
+            Way::Classified(..) => {
+                (true, "classifiers at the host's ends of the containers' interfaces".to_owned())
             }
+            Way::Proc(_) => (
+                self.settings.wish == NetworkWish::Proc,
+                "the totals of each container, from /proc".to_owned(),
+            ),
             Way::Off => (true, "not measured: --network off".to_owned()),
+        };
+        let missing = missing(&self.measurements());
+        let detail = if missing.is_empty() || self.measured_by() == MeasureWay::Off {
+            detail
+        } else {
+            format!("{detail}; missing: {missing}")
         };
         Capability { name: "network".to_owned(), works, detail }
     }
 }
 
-fn with(what: &str, missing: &[String]) -> String {
-    if missing.is_empty() { what.to_owned() } else { format!("{what}; missing: {}", missing.join("; ")) }
+/// What of these is missing, with the reasons, each told once. That a host shares its clock with no other is no lack.
+pub fn missing(all: &[Measurement]) -> String {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for one in all.iter().filter(|one| one.status == MeasurementStatus::Missing && one.name != "one_way") {
+        match reasons.iter_mut().find(|(reason, _)| *reason == one.detail) {
+            Some((_, names)) => names.push(&one.name),
+            None => reasons.push((&one.detail, vec![&one.name])),
+        }
+    }
+    let told = reasons.into_iter().map(|(reason, names)| format!("{} ({reason})", names.join(", ")));
+    told.collect::<Vec<_>>().join("; ")
 }
 
 /// Why it cannot be, and what would give it.

@@ -14,6 +14,7 @@ mod fleet;
 mod heal;
 mod http;
 mod metrics;
+mod network;
 mod ping;
 mod push;
 mod readme;
