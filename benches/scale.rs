@@ -21,7 +21,7 @@ fn backlog(step: u32, ready: u32) -> Observation {
         period: Micros::from_secs(2),
         queued: (step % 50) * 8,
         in_flight: ready,
-        arrivals: u32::from(step % 20 == 0),
+        arrivals: u32::from(step.is_multiple_of(20)),
         completions: ready / 6,
         in_service: busy,
         ready,
