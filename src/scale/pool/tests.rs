@@ -217,7 +217,7 @@ fn a_container_gets_nothing_but_its_own() {
 #[test]
 fn a_wrong_specification_is_named() {
     let name = || PoolName::new("shop").unwrap();
-    let wrong = |spec: PoolSpec| PoolConfig::new(name(), spec, [].into()).unwrap_err().to_string();
+    let wrong = |spec: PoolSpec| PoolConfig::new(name(), spec, [].into()).unwrap_err().field;
     let good = || spec(4000);
     let ours = [("dockhealth.pool".to_owned(), "x".to_owned())].into();
     for (spec, word) in [
@@ -226,11 +226,14 @@ fn a_wrong_specification_is_named() {
         (PoolSpec { labels: ours, ..good() }, "labels"),
         (PoolSpec { port_base: Some(65_531), ..good() }, "port_base"),
         (PoolSpec { controller: "magic".into(), ..good() }, "controller"),
-        (PoolSpec { min: 3, ..good() }, "min"),
+        (PoolSpec { min: 3, ..good() }, "max"),
+        (PoolSpec { concurrency: 0, ..good() }, "concurrency"),
+        (PoolSpec { queue: 100_001, ..good() }, "queue"),
+        (PoolSpec { cpus: Some(f64::NAN), ..good() }, "cpus"),
         (PoolSpec { image: "a\u{1b}b".into(), ..good() }, "image"),
         (PoolSpec { ready_path: Some("x".into()), ..good() }, "ready_path"),
         (PoolSpec { load: f64::NAN, ..good() }, "load"),
     ] {
-        assert!(wrong(spec).contains(word), "{word}");
+        assert_eq!(wrong(spec), word);
     }
 }

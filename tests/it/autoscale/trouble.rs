@@ -84,12 +84,13 @@ fn an_engine_that_refuses_to_start_is_asked_ever_more_seldom_and_never_for_too_m
     assert!(what.contains(&network), "the engine's own words: {what}");
     let failures = down["totals"]["start_failures"].as_u64().unwrap();
     assert!(failures <= 4, "three together, then one at a time: {failures}");
-    let (status, ..) = super::rig::ask("GET", &rig.url("/none?x"));
-    assert!(status == 503 || status == 404, "whoever comes meanwhile waits for its turn: {status}");
+    let meanwhile = ask_meanwhile("GET", rig.url("/"));
+    rig.until("it waits", |status| status["waiting"] == 1);
     let _network = Network::create(&network);
     let well = rig.until_ready(3);
     assert_eq!((&well["health"], &well["problem"]), (&"serving".into(), &serde_json::Value::Null));
     assert_eq!(well["totals"]["started"], 3, "no more than were wanted");
+    assert_eq!(meanwhile.join().unwrap(), 200);
     drop(rig);
 }
 
