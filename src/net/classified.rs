@@ -67,8 +67,9 @@ impl Classified {
             .into_iter()
             .filter_map(|(key, counts)| Some((FlowKey { owner: owner(&key)?, ..key }, counts)));
         let came = Came { flows: flows.collect(), ..Came::default() };
-        let stale = |key: &FlowKey| owner(key).is_none();
-        self.programs.forget(&stale)?;
+        let gone = self.flows.idle(|key| if owner(key).is_none() { 0 } else { u64::MAX });
+        self.programs.forget(&|key| gone.contains(key))?;
+        self.flows.forget(&gone);
         Ok(roll(came, places, TcpParts::default(), &BTreeMap::new()))
     }
 }

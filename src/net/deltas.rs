@@ -1,6 +1,6 @@
 //! What came since the last look at numbers that only grow.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use crate::ebpf::Counts;
@@ -51,9 +51,15 @@ impl<K: Eq + Hash + Copy, V: Counts> Deltas<K, V> {
         self.last.len()
     }
 
-    /// Whether nothing came of an entry for so many looks.
-    pub(super) fn is_idle(&self, key: &K, looks: u64) -> bool {
-        self.last.get(key).is_some_and(|known| self.looks - known.changed >= looks)
+    /// Those of which nothing came for as many looks as `patience` has with them.
+    pub(super) fn idle(&self, patience: impl Fn(&K) -> u64) -> HashSet<K> {
+        let idle = |(key, known): &(&K, &Known<V>)| self.looks - known.changed >= patience(key);
+        self.last.iter().filter(idle).map(|(key, _)| *key).collect()
+    }
+
+    /// Forgets entries that were removed from the table: what comes under the same key later begins at nothing.
+    pub(super) fn forget(&mut self, removed: &HashSet<K>) {
+        self.last.retain(|key, _| !removed.contains(key));
     }
 }
 
@@ -72,10 +78,18 @@ mod tests {
         let mut deltas = Deltas::new();
         assert_eq!(deltas.advance(table(&[(1, 5)])), [(1, Count { number: 5 })]);
         assert_eq!(deltas.advance(table(&[(1, 5)])), []);
-        assert!(deltas.is_idle(&1, 1) && !deltas.is_idle(&1, 2) && !deltas.is_idle(&2, 0));
+        assert_eq!((deltas.idle(|_| 1).len(), deltas.idle(|_| 2).len()), (1, 0));
         assert_eq!(deltas.advance(table(&[(1, 3)])), [(1, Count { number: 3 })]);
         deltas.advance(table(&[]));
         assert_eq!((deltas.len(), deltas.advance(table(&[(1, 2)]))), (0, vec![(1, Count { number: 2 })]));
+    }
+
+    #[test]
+    fn what_was_removed_and_came_again_is_new_however_much_it_is() {
+        let mut deltas = Deltas::new();
+        deltas.advance(table(&[(1, 66), (2, 1)]));
+        deltas.forget(&HashSet::from([1]));
+        assert_eq!(deltas.advance(table(&[(1, 121), (2, 1)])), [(1, Count { number: 121 })]);
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::classified::Classified;
 use super::measurements::{Lack, Lacks, Means, measurements};
@@ -73,11 +74,15 @@ pub struct NetworkMonitor {
     instead: Option<Lack>,
     lacks: Lacks,
     rules: Arc<NetworkRules>,
+    /// What loading the programs took; once they are attached, that too.
+    took: Duration,
+    attached: bool,
 }
 
 impl NetworkMonitor {
     /// Begins by the best way there is. Takes some 200 ms where programs are loaded.
     pub fn start(settings: NetworkSettings) -> Self {
+        let begun = Instant::now();
         // An agent in a container has the host's processes, but perhaps a network of its own.
         let host_netns = netns_of(&settings.root, 1).or_else(|| netns_of(&settings.root, std::process::id()));
         let places = Places::new(host_netns.unwrap_or_default());
@@ -87,6 +92,8 @@ impl NetworkMonitor {
             instead: None,
             lacks: Lacks::new(),
             rules: Arc::default(),
+            took: Duration::ZERO,
+            attached: false,
             settings,
         };
         match monitor.settings.wish {
@@ -103,6 +110,7 @@ impl NetworkMonitor {
                 Err(why) => monitor.go_without_tracepoints(why),
             },
         }
+        monitor.took = begun.elapsed();
         monitor
     }
 
@@ -142,6 +150,7 @@ impl NetworkMonitor {
             Some(_) => Clock::Shared(to_wall()),
             None => Clock::Own,
         };
+        let begun = Instant::now();
         let followed = match &mut self.way {
             Way::Traced(traced) => traced.follow(&self.rules, &self.places, clock),
             Way::Classified(classified, _) => {
@@ -152,6 +161,9 @@ impl NetworkMonitor {
         };
         if let Err(error) = followed {
             self.give_up(&error);
+        }
+        if !std::mem::replace(&mut self.attached, true) {
+            self.took += begun.elapsed();
         }
     }
 
@@ -239,7 +251,9 @@ impl NetworkMonitor {
     /// What is to be said of it among what works here.
     pub fn capability(&self) -> Capability {
         let (works, detail) = match self.way {
-            Way::Traced(_) => (true, "tracepoints".to_owned()),
+            Way::Traced(_) => {
+                (true, format!("tracepoints, loaded and attached in {} ms", self.took.as_millis()))
+            }
             Way::Classified(..) => {
                 (true, "classifiers at the host's ends of the containers' interfaces".to_owned())
             }

@@ -47,6 +47,9 @@ pub(crate) fn series(interval: &Interval, table_bytes: Option<u64>) -> NetworkSe
         if let Some(rtt) = sums.rtt_ms() {
             put(name, SeriesName::of("net_rtt_ms"), rtt);
         }
+        if let Some(mean) = sums.latency.mean_us() {
+            put(name, SeriesName::of("net_latency_mean_us"), mean);
+        }
         let quantiles = [("net_latency_p50_us", 0.5), ("net_latency_p99_us", 0.99)];
         for (metric, q) in quantiles {
             if let Some(latency) = sums.latency.quantile_us(q) {

@@ -154,17 +154,27 @@ impl Traced {
             false => IDLE_UNKNOWN,
             true => u64::MAX,
         };
-        let (flows, pairs, tcp, drops) = (&self.flows, &self.latency, &self.tcp, &self.drops);
+        let flows = self.flows.idle(|key| patience(known(key.owner), self.flows.len(), ROOM));
+        let pairs = self.latency.idle(|key| {
+            let known = netns_known(key.from) && (key.to == 0 || netns_known(key.to));
+            patience(known, self.latency.len(), LESS_ROOM)
+        });
+        let tcp = self.tcp.idle(|key| patience(known(key.owner), self.tcp.len(), ROOM));
+        // Most are of the host's own traffic, which is nobody's here.
+        let drops =
+            self.drops.idle(|key| patience(known(OwnerId::Netns(key.netns)), self.drops.len(), LESS_ROOM));
         self.programs.forget(&Stale {
-            flow: &|key| flows.is_idle(key, patience(known(key.owner), flows.len(), ROOM)),
-            pair: &|key| {
-                let known = netns_known(key.from) && (key.to == 0 || netns_known(key.to));
-                pairs.is_idle(key, patience(known, pairs.len(), LESS_ROOM))
-            },
-            tcp: &|key| tcp.is_idle(key, patience(known(key.owner), tcp.len(), ROOM)),
-            drop: &|key| drops.is_idle(key, patience(netns_known(key.netns), drops.len(), LESS_ROOM)),
+            flow: &|key| flows.contains(key),
+            pair: &|key| pairs.contains(key),
+            tcp: &|key| tcp.contains(key),
+            drop: &|key| drops.contains(key),
             epoch: &|key| key.begins < before,
-        })
+        })?;
+        self.flows.forget(&flows);
+        self.latency.forget(&pairs);
+        self.tcp.forget(&tcp);
+        self.drops.forget(&drops);
+        Ok(())
     }
 }
 

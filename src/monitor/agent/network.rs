@@ -72,9 +72,13 @@ pub(super) fn spawn(
 
 async fn run(settings: NetworkSettings, wiring: Wiring) {
     // Whatever the kernel does is done beside the runtime's own threads, which others wait for.
-    let Ok(mut monitor) = tokio::task::spawn_blocking(move || NetworkMonitor::start(settings)).await else {
-        return;
-    };
+    let Some((view, _)) = ask(&wiring.owner).await else { return };
+    let started = tokio::task::spawn_blocking(move || {
+        let mut monitor = NetworkMonitor::start(settings);
+        monitor.look(&view);
+        monitor
+    });
+    let Ok(mut monitor) = started.await else { return };
     let capability = monitor.capability();
     tracing::info!(works = capability.works, "the containers' network is measured by {}", capability.detail);
     if wiring.owner.send(Message::Capability(capability)).await.is_err()
