@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::node::Node;
-use crate::model::{ContainerKey, ContainerName, EndpointKind, HostName, Interval, Peer, PeerKind};
+use crate::bus::ContainerReport;
+use crate::model::{ContainerKey, ContainerName, Endpoint, EndpointKind, HostName, Interval, Peer, PeerKind};
 
 /// The most proven pairs that are remembered; the oldest of them are forgotten first.
 const MAX_PROVEN: usize = 65_536;
@@ -29,14 +30,14 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    pub(crate) fn container(&mut self, key: &ContainerKey, addresses: &[IpAddr]) {
+    fn container(&mut self, key: ContainerKey, addresses: &[IpAddr]) {
         for address in addresses {
             let known = self.containers.entry(*address).or_default();
-            if !known.contains(key) {
+            if !known.contains(&key) {
                 known.push(key.clone());
             }
         }
-        self.of.entry(key.clone()).or_default().extend(addresses);
+        self.of.entry(key).or_default().extend(addresses);
     }
 
     pub(crate) fn host(&mut self, host: &HostName, addresses: &[IpAddr]) {
@@ -45,12 +46,19 @@ impl Addresses {
         }
     }
 
-    /// The containers that an interval names.
-    pub(crate) fn interval(&mut self, host: &HostName, interval: &Interval) {
-        let own = interval.endpoints.iter().filter(|endpoint| endpoint.kind == EndpointKind::Own);
-        for endpoint in own {
+    /// The containers of `host`, as it tells with its network.
+    pub(crate) fn endpoints(&mut self, host: &HostName, endpoints: &[Endpoint]) {
+        for endpoint in endpoints.iter().filter(|endpoint| endpoint.kind == EndpointKind::Own) {
             let key = ContainerKey { host: host.clone(), name: endpoint.container.clone() };
-            self.container(&key, &endpoint.addresses);
+            self.container(key, &endpoint.addresses);
+        }
+    }
+
+    /// The same of a host that tells nothing of its network.
+    pub(crate) fn reported(&mut self, host: &HostName, containers: &[ContainerReport]) {
+        for container in containers {
+            let key = ContainerKey { host: host.clone(), name: container.name.clone() };
+            self.container(key, &container.addresses);
         }
     }
 

@@ -16,9 +16,7 @@ use super::resolve::{Addresses, Proven};
 use super::window::Windows;
 use crate::bus::NetworkReport;
 use crate::controller::fleet::FleetView;
-use crate::model::{
-    ContainerKey, Endpoint, HostName, Interval, MeasureWay, Measurement, Mono, Now, Overflow, Timestamp,
-};
+use crate::model::{Endpoint, HostName, Interval, MeasureWay, Measurement, Mono, Now, Overflow, Timestamp};
 
 /// How long after the first word of some seconds others are waited for.
 const GRACE: Duration = Duration::from_secs(3);
@@ -192,17 +190,18 @@ impl NetworkState {
     fn project(&mut self, open: &Open, fleet: &FleetView) -> Traffics {
         let mut addresses = Addresses::default();
         for (host, interval) in &open.intervals {
-            addresses.interval(host, interval);
+            addresses.endpoints(host, &interval.endpoints);
         }
         for (host, seen) in fleet.iter().filter(|(_, seen)| seen.is_live()) {
             let Some(report) = &seen.report else { continue };
             addresses.host(host, &report.addresses);
-            // Of hosts that tell nothing of their network, or will later, where their containers are is known all the same.
-            if !open.intervals.contains_key(host) {
-                for container in &report.containers {
-                    let key = ContainerKey { host: host.clone(), name: container.name.clone() };
-                    addresses.container(&key, &container.addresses);
-                }
+            // Where the containers of the others are is known all the same.
+            if open.intervals.contains_key(host) {
+                continue;
+            }
+            match self.hosts.get(host) {
+                Some(told) => addresses.endpoints(host, &told.endpoints),
+                None => addresses.reported(host, &report.containers),
             }
         }
         let agree = |host: &&HostName| fleet.get(*host).is_some_and(|seen| !seen.clock_skewed);
