@@ -7,6 +7,8 @@ mod pair;
 mod project;
 mod resolve;
 mod state;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::pin::pin;

@@ -3,7 +3,7 @@
 //! Hosts use the same private addresses (172.17.0.2 is somewhere on each), so that a container has an address does not mean
 //! that it is the one meant. An address is a container's of another host when
 //! 1. both speak of each other: the one has packets to or from the address, the other has packets to or from one of the first
-//!    one's, and some arrived at either end; which is so where a network spans hosts (overlay, macvlan, routes), and not where
+//!    one's, neither finds the other on its own host, and some arrived at either end; which is so where a network spans hosts (overlay, macvlan, routes), and not where
 //!    one address merely is on several hosts; or
 //! 2. that was so before, and the container still has the address: so that a way that is broken altogether shows as lossy
 //!    and not as a container that talks to nobody; or
@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::node::Node;
-use crate::model::{ContainerKey, EndpointKind, HostName, Interval, Peer, PeerKind};
+use crate::bus::ContainerReport;
+use crate::model::{ContainerKey, ContainerName, Endpoint, EndpointKind, HostName, Interval, Peer, PeerKind};
 
 /// The most proven pairs that are remembered; the oldest of them are forgotten first.
 const MAX_PROVEN: usize = 65_536;
@@ -29,14 +30,14 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    pub(crate) fn container(&mut self, key: &ContainerKey, addresses: &[IpAddr]) {
+    fn container(&mut self, key: ContainerKey, addresses: &[IpAddr]) {
         for address in addresses {
             let known = self.containers.entry(*address).or_default();
-            if !known.contains(key) {
+            if !known.contains(&key) {
                 known.push(key.clone());
             }
         }
-        self.of.entry(key.clone()).or_default().extend(addresses);
+        self.of.entry(key).or_default().extend(addresses);
     }
 
     pub(crate) fn host(&mut self, host: &HostName, addresses: &[IpAddr]) {
@@ -45,12 +46,19 @@ impl Addresses {
         }
     }
 
-    /// The containers that an interval names.
-    pub(crate) fn interval(&mut self, host: &HostName, interval: &Interval) {
-        let own = interval.endpoints.iter().filter(|endpoint| endpoint.kind == EndpointKind::Own);
-        for endpoint in own {
+    /// The containers of `host`, as it tells with its network.
+    pub(crate) fn endpoints(&mut self, host: &HostName, endpoints: &[Endpoint]) {
+        for endpoint in endpoints.iter().filter(|endpoint| endpoint.kind == EndpointKind::Own) {
             let key = ContainerKey { host: host.clone(), name: endpoint.container.clone() };
-            self.container(&key, &endpoint.addresses);
+            self.container(key, &endpoint.addresses);
+        }
+    }
+
+    /// The same of a host that tells nothing of its network.
+    pub(crate) fn reported(&mut self, host: &HostName, containers: &[ContainerReport]) {
+        for container in containers {
+            let key = ContainerKey { host: host.clone(), name: container.name.clone() };
+            self.container(key, &container.addresses);
         }
     }
 
@@ -83,21 +91,30 @@ impl Proven {
 #[derive(Debug)]
 pub(crate) struct Resolver<'a> {
     addresses: &'a Addresses,
-    /// Who has packets to or from an address, and whether any arrived.
-    speaks: HashMap<ContainerKey, HashMap<IpAddr, bool>>,
+    /// Who has packets to or from an address that its agent does not know, and whether any arrived.
+    abroad: HashMap<ContainerKey, HashMap<IpAddr, bool>>,
+    /// Who has packets to or from a container of its host.
+    at_home: HashSet<(ContainerKey, ContainerName)>,
 }
 
 impl<'a> Resolver<'a> {
     pub(crate) fn new(addresses: &'a Addresses, intervals: &BTreeMap<HostName, Interval>) -> Self {
-        let mut speaks: HashMap<ContainerKey, HashMap<IpAddr, bool>> = HashMap::new();
+        let mut abroad: HashMap<ContainerKey, HashMap<IpAddr, bool>> = HashMap::new();
+        let mut at_home = HashSet::new();
         for (host, interval) in intervals {
             for flow in &interval.flows {
-                let Some(address) = flow.peer.address else { continue };
                 let key = ContainerKey { host: host.clone(), name: flow.container.clone() };
-                *speaks.entry(key).or_default().entry(address).or_default() |= flow.received.bytes > 0;
+                match (flow.peer.kind, flow.peer.address, &flow.peer.container) {
+                    (PeerKind::Address, Some(address), _) => {
+                        *abroad.entry(key).or_default().entry(address).or_default() |=
+                            flow.received.bytes > 0;
+                    }
+                    (PeerKind::Container, _, Some(name)) => drop(at_home.insert((key, name.clone()))),
+                    _ => {}
+                }
             }
         }
-        Self { addresses, speaks }
+        Self { addresses, abroad, at_home }
     }
 
     /// What `peer` of a container of `key`'s host is.
@@ -148,15 +165,18 @@ impl<'a> Resolver<'a> {
 
     /// Whether `key`, which has packets to or from `address`, and `candidate`, which has that address, speak of each other.
     fn is_mutual(&self, key: &ContainerKey, address: IpAddr, candidate: &ContainerKey) -> bool {
-        let arrived = |at: &ContainerKey, from: IpAddr| self.speaks.get(at)?.get(&from).copied();
+        let arrived = |at: &ContainerKey, from: IpAddr| self.abroad.get(at)?.get(&from).copied();
         let Some(here) = arrived(key, address) else { return false };
         let own = self.addresses.addresses_of(key);
         candidate != key && own.iter().any(|own| arrived(candidate, *own).is_some_and(|there| here || there))
     }
 
-    /// Whether `key` has packets to or from any address of `other`.
+    /// Whether `key` has packets to or from `other`, by any of its addresses.
     pub(crate) fn speaks(&self, key: &ContainerKey, other: &ContainerKey) -> bool {
-        let Some(peers) = self.speaks.get(key) else { return false };
+        if key.host == other.host && self.at_home.contains(&(key.clone(), other.name.clone())) {
+            return true;
+        }
+        let Some(peers) = self.abroad.get(key) else { return false };
         self.addresses.addresses_of(other).iter().any(|address| peers.contains_key(address))
     }
 }

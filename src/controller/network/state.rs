@@ -16,12 +16,13 @@ use super::resolve::{Addresses, Proven};
 use super::window::Windows;
 use crate::bus::NetworkReport;
 use crate::controller::fleet::FleetView;
-use crate::model::{
-    ContainerKey, Endpoint, HostName, Interval, MeasureWay, Measurement, Mono, Now, Overflow, Timestamp,
-};
+use crate::model::{Endpoint, HostName, Interval, MeasureWay, Measurement, Mono, Now, Overflow, Timestamp};
 
 /// How long after the first word of some seconds others are waited for.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// How often in a row a host is waited for in vain.
+const PATIENCE: u8 = 3;
 
 /// How far a host's clock and the arrival of what it says may be apart for its time to be believed.
 const PROMPT: Duration = Duration::from_secs(8);
@@ -82,6 +83,8 @@ pub(crate) struct NetworkState {
     windows: Windows,
     proven: Proven,
     hosts: BTreeMap<HostName, Arc<HostNetwork>>,
+    /// How often in a row hosts were waited for in vain; after [`PATIENCE`] not again before they speak.
+    missing: BTreeMap<HostName, u8>,
 }
 
 /// What views read.
@@ -100,6 +103,7 @@ impl NetworkState {
             return Err(format!("host {host} is not known to report with that nonce"));
         }
         check(&interval)?;
+        self.missing.remove(&host);
         let before = self.hosts.get(&host).filter(|before| before.nonce == nonce);
         let (mut missed, mut newest) = (0, true);
         if let Some(before) = before {
@@ -140,8 +144,13 @@ impl NetworkState {
     /// Projects what need not wait any longer; gives whether anything did, and how many pairs found no room.
     pub(crate) fn settle(&mut self, fleet: &FleetView, now: Now) -> Option<u64> {
         let mut settled = None;
-        while let Some(span) = self.due(now) {
+        let live = || fleet.iter().filter(|(_, seen)| seen.is_live()).map(|(host, _)| host);
+        while let Some(span) = self.due(live, now) {
             let open = self.open.remove(&span).expect("it is open");
+            for host in live().filter(|host| !open.intervals.contains_key(*host)) {
+                let times = self.missing.entry(host.clone()).or_default();
+                *times = times.saturating_add(1);
+            }
             let out = self.project(&open, fleet);
             settled = Some(settled.unwrap_or(0) + out.left_out);
             let end = Timestamp::from_millis(span.1.saturating_mul(1000));
@@ -152,6 +161,7 @@ impl NetworkState {
         }
         self.windows.age(now.wall.millis().div_euclid(1000));
         self.hosts.retain(|host, _| fleet.contains_key(host));
+        self.missing.retain(|host, _| fleet.contains_key(host));
         settled
     }
 
@@ -166,14 +176,12 @@ impl NetworkState {
     }
 
     /// An open interval that is complete, or has waited long enough, or is one too many.
-    fn due(&self, now: Now) -> Option<Span> {
+    fn due<'a, I: Iterator<Item = &'a HostName>>(&self, live: impl Fn() -> I, now: Now) -> Option<Span> {
         let rows = |open: &Open| open.intervals.values().map(rows).sum::<usize>();
         let full = self.open.len() > MAX_OPEN || self.open.values().map(rows).sum::<usize>() > MAX_OPEN_ROWS;
-        let speaking =
-            || self.hosts.iter().filter(|(_, host)| host.is_current(now.wall)).map(|(name, _)| name);
-        let ready = |open: &Open| {
-            now.mono - open.since >= GRACE || speaking().all(|host| open.intervals.contains_key(host))
-        };
+        let given_up = |host: &HostName| self.missing.get(host).is_some_and(|times| *times >= PATIENCE);
+        let heard = |open: &Open, host| open.intervals.contains_key(host) || given_up(host);
+        let ready = |open: &Open| now.mono - open.since >= GRACE || live().all(|host| heard(open, host));
         let oldest = self.open.iter().min_by_key(|(_, open)| open.since);
         let first = oldest.filter(|_| full).map(|(span, _)| *span);
         first.or_else(|| self.open.iter().find(|(_, open)| ready(open)).map(|(span, _)| *span))
@@ -182,17 +190,18 @@ impl NetworkState {
     fn project(&mut self, open: &Open, fleet: &FleetView) -> Traffics {
         let mut addresses = Addresses::default();
         for (host, interval) in &open.intervals {
-            addresses.interval(host, interval);
+            addresses.endpoints(host, &interval.endpoints);
         }
         for (host, seen) in fleet.iter().filter(|(_, seen)| seen.is_live()) {
             let Some(report) = &seen.report else { continue };
             addresses.host(host, &report.addresses);
-            // Of hosts that tell nothing of their network, or will later, where their containers are is known all the same.
-            if !open.intervals.contains_key(host) {
-                for container in &report.containers {
-                    let key = ContainerKey { host: host.clone(), name: container.name.clone() };
-                    addresses.container(&key, &container.addresses);
-                }
+            // Where the containers of the others are is known all the same.
+            if open.intervals.contains_key(host) {
+                continue;
+            }
+            match self.hosts.get(host) {
+                Some(told) => addresses.endpoints(host, &told.endpoints),
+                None => addresses.reported(host, &report.containers),
             }
         }
         let agree = |host: &&HostName| fleet.get(*host).is_some_and(|seen| !seen.clock_skewed);
