@@ -28,7 +28,7 @@ const READS_PACKED: (u32, u32) = (2, 36);
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     link();
-    pack(Path::new(OPENAPI), Path::new("openapi.json.gz"));
+    pack(&source(Path::new(OPENAPI)), Path::new("openapi.json.gz"));
     embed_ui();
     println!("cargo::rerun-if-changed=bpf");
     println!("cargo::rerun-if-env-changed=CLANG");
@@ -37,7 +37,7 @@ fn main() {
         println!("cargo::rustc-env={WHY_NOT}=built without the feature `ebpf`");
         return;
     }
-    match compile("chaos") {
+    match ["chaos", "count", "net"].into_iter().try_for_each(compile) {
         Ok(()) => println!("cargo::rustc-cfg={BUILT}"),
         Err(why) => {
             println!("cargo::warning=this build has no eBPF: {why}");
@@ -46,12 +46,16 @@ fn main() {
     }
 }
 
-/// Writes the file, packed, to `name` in `OUT_DIR`.
-fn pack(path: &Path, name: &Path) {
+/// A file of the source.
+fn source(path: &Path) -> Vec<u8> {
     println!("cargo::rerun-if-changed={}", path.display());
-    let text = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Writes `bytes`, packed, to `name` in `OUT_DIR`.
+fn pack(bytes: &[u8], name: &Path) {
     let mut packed = GzEncoder::new(Vec::new(), Compression::best());
-    packed.write_all(&text).expect("memory takes all");
+    packed.write_all(bytes).expect("memory takes all");
     let target = out_dir().join(name);
     std::fs::create_dir_all(target.parent().expect("it lies in OUT_DIR"))
         .and_then(|()| std::fs::write(&target, packed.finish().expect("memory takes all")))
@@ -77,7 +81,7 @@ fn embed_ui() {
         let name =
             file.strip_prefix(UI).ok().and_then(Path::to_str).expect("the UI's files have plain names");
         let packed = format!("ui/{name}.gz");
-        pack(file, Path::new(&packed));
+        pack(&source(file), Path::new(&packed));
         let content = format!("include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{packed}\"))");
         writeln!(list, "    File {{ path: {name:?}, packed: {content} }},").expect("a String takes all");
     }
@@ -126,6 +130,8 @@ fn compile(name: &str) -> Result<(), String> {
     assert!(status.success(), "{} cannot compile bpf/{name}.bpf.c for {target}: {status}", clang.display());
     // It takes what only a debugger reads, 10 KB; without it the object does as well.
     let _ = Command::new("llvm-strip").arg("-g").arg(&object).status();
+    let bytes = std::fs::read(&object).unwrap_or_else(|error| panic!("{}: {error}", object.display()));
+    pack(&bytes, Path::new(&format!("{name}.bpf.o.gz")));
     Ok(())
 }
 

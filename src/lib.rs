@@ -16,6 +16,7 @@ mod exposition;
 pub mod metrics;
 pub mod model;
 pub mod monitor;
+pub mod net;
 mod netlink;
 pub mod notify;
 mod outbound;

@@ -125,16 +125,19 @@ def process(log, *command):
 
 
 def caller(port, data):
-    """call(method, path) of the controller that listens at `port` and keeps its token in `data`; `call.base` is its URL."""
-    def call(method, path):
+    """call(method, path) of the controller that listens at `port` and keeps its token in `data`; `call.base` is its URL, `call.login()` the headers."""
+    def login():
         with open(f"{data}/token") as file:
-            headers = {"Authorization": f"Bearer {file.read().strip()}"}
+            return {"Authorization": f"Bearer {file.read().strip()}"}
+
+    def call(method, path):
+        headers = login()
         request = urllib.request.Request(f"http://127.0.0.1:{port}/api/v1{path}", method=method, headers=headers)
         with urllib.request.urlopen(request, timeout=10) as answer:
             body = answer.read()
         return json.loads(body) if body else None
 
-    call.base = f"http://127.0.0.1:{port}"
+    call.base, call.login = f"http://127.0.0.1:{port}", login
     return call
 
 

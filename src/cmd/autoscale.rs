@@ -1,5 +1,6 @@
 //! `dockhealth autoscale`: how many containers of an image, decided by a controller.
 
+mod load;
 mod options;
 mod replay;
 mod reset;
@@ -13,6 +14,7 @@ use super::{Failure, Subcommand};
 /// Every subcommand, in the order help shows them.
 const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: run::command, run: run::run },
+    Subcommand { command: load::command, run: load::run },
     Subcommand { command: reset::command, run: reset::run },
     Subcommand { command: simulate::command, run: simulate::run },
     Subcommand { command: replay::command, run: replay::run },

@@ -15,6 +15,7 @@ use crate::docker::{AnonymousVolumes, EngineAddress};
 use crate::model::Consent;
 use crate::model::{HostName, OnStop, Rate, Threshold, clean, parse_span};
 use crate::monitor::decide::{Detector, ErrorRates, Policy, RestartMode};
+use crate::net::NetworkWish;
 use crate::outbound::is_loopback;
 use crate::store::{RemoteOptions, StoreCredentials};
 
@@ -115,6 +116,10 @@ pub struct AgentConfig {
     pub anonymous_volumes: Option<AnonymousVolumes>,
     /// Seconds between two samples; `None`: nothing is measured.
     pub metrics_interval: Option<NonZeroU32>,
+    /// By what the containers' network is measured.
+    pub network: NetworkWish,
+    /// Names the clock that this host shares with others.
+    pub network_clock: Option<String>,
     /// The most that metrics take that wait for the controller, bytes.
     pub outbox_max: u64,
     /// Whether campaigns of faults may be ordered over the bus.
@@ -321,6 +326,17 @@ fn agents_consent(r: &mut Resolver, to: &super::settings::Setting) -> Consent {
     }
 }
 
+/// By what the containers' network is to be measured.
+pub fn network(r: &mut Resolver) -> NetworkWish {
+    let words = &[
+        ("auto", NetworkWish::Auto),
+        ("classifiers", NetworkWish::Classifiers),
+        ("proc", NetworkWish::Proc),
+        ("off", NetworkWish::Off),
+    ];
+    r.get(&t::NETWORK, parse::word(words))
+}
+
 /// Reads the settings of [`t::COMMON`], [`t::HOST`], [`t::CHECKS`] and [`t::HEALING`].
 pub fn agent(r: &mut Resolver) -> AgentConfig {
     AgentConfig {
@@ -337,6 +353,8 @@ pub fn agent(r: &mut Resolver) -> AgentConfig {
             parse::word(&[("refuse", None), ("keep", Some(AnonymousVolumes::Keep))]),
         ),
         metrics_interval: r.get(&t::METRICS_INTERVAL, metrics_interval),
+        network: network(r),
+        network_clock: r.opt(&t::NETWORK_CLOCK, parse::typed::<HostName>).map(|name| name.to_string()),
         outbox_max: r.get(&t::OUTBOX_MAX, |text| match parse::size(text)? {
             bytes @ LEAST_OUTBOX..=MOST_OUTBOX => Ok(bytes),
             _ => Err("out of range: give from 1MiB to 1024GiB".to_owned()),

@@ -23,6 +23,7 @@ use crate::monitor::agent::{
 };
 use crate::monitor::decide::OwnContainers;
 use crate::monitor::ping::{IcmpPinger, Pinger};
+use crate::net::NetworkSettings;
 use crate::scale::hosting::{Hosting, HostingLines};
 use crate::store::{AgentDb, OutboxBounds};
 
@@ -103,6 +104,11 @@ impl Host {
             stats: engine.clone(),
             sizes: engine.clone(),
         });
+        let network = NetworkSettings {
+            wish: self.config.network,
+            clock: self.config.network_clock,
+            root: PathBuf::from("/"),
+        };
         let parts = AgentParts {
             source: engine.clone(),
             builder: engine,
@@ -110,6 +116,7 @@ impl Host {
             bus,
             db: self.db,
             sampling,
+            network: local.then_some(network),
             faults,
             pools: Some(Arc::new(Keeper(hosting))),
         };

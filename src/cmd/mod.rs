@@ -22,6 +22,7 @@ mod incidents;
 pub mod logging;
 mod maintenance;
 mod metrics;
+mod net;
 mod notify;
 mod options;
 mod output;
@@ -42,6 +43,7 @@ mod token;
 mod top;
 pub mod up;
 mod version;
+mod watch;
 mod why;
 
 use std::ffi::{OsStr, OsString};
@@ -75,6 +77,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: hosts::command, run: hosts::run },
     Subcommand { command: top::command, run: top::run },
     Subcommand { command: metrics::command, run: metrics::run },
+    Subcommand { command: net::command, run: net::run },
     Subcommand { command: placement::command, run: placement::run },
     Subcommand { command: backtest::command, run: backtest::run },
     Subcommand { command: events::command, run: events::run },

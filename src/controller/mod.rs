@@ -1,7 +1,7 @@
 //! The REST server and what it knows of the fleet.
 //!
-//! Three owners, each a task with a handle: [`fleet`] of what agents report, [`desired`] of what is wanted,
-//! [`history`] of what is stored. `http` asks their handles and never touches Docker.
+//! Four owners, each a task with a handle: [`fleet`] of what agents report, [`network`] of what they measure between
+//! containers, [`desired`] of what is wanted, [`history`] of what is stored. `http` asks their handles and never touches Docker.
 
 mod clock;
 mod config;
@@ -12,6 +12,7 @@ mod history;
 mod http;
 mod ingest;
 mod listen;
+mod network;
 mod notifier;
 mod placement;
 mod ticks;
@@ -34,6 +35,7 @@ use desired::DesiredParts;
 use fleet::{COUNTED_LONGER, FleetParts, HostSnapshot};
 use history::History;
 use ingest::IngestParts;
+use network::NetworkParts;
 use notifier::NotifierParts;
 use ticks::Ticks;
 use writes::Writes;
@@ -180,10 +182,14 @@ impl Controller {
             async move { metrics.maintain(shutdown).await }
         };
         let ingest = ingest::ingest(parts, shutdown.clone());
+        let parts =
+            NetworkParts { bus: bus.clone(), fleet: fleet.clone(), counters: counters.clone(), clock };
+        let (network, network_task) = network::network(parts, shutdown.clone());
         let api = Arc::new(http::Api {
             bus,
             db: db.clone(),
             fleet,
+            network,
             agents: config.agents,
             desired,
             history,
@@ -205,6 +211,7 @@ impl Controller {
         let tasks = TaskTracker::new();
         tasks.spawn(fleet_task);
         tasks.spawn(desired_task);
+        tasks.spawn(network_task);
         tasks.spawn(ingest);
         tasks.spawn(notifier);
         tasks.spawn(upkeep);

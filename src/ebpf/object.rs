@@ -1,21 +1,20 @@
 //! The programs that clang made, loaded and attached by the crate `aya`.
 
-use std::error::Error;
-use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapError, PerCpuArray};
 use aya::programs::tc::{SchedClassifierLinkId, TcAttachOptions};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
-use aya::{Ebpf, include_bytes_aligned};
 
 use super::EbpfError;
 use super::cut::{Counts, Settings};
+use super::load::{errno_of, object, refused};
 use crate::netlink::Direction;
 
-/// `bpf/chaos.bpf.c`
-static CHAOS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/chaos.bpf.o"));
+/// `bpf/chaos.bpf.c`, compiled and packed.
+static CHAOS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/chaos.bpf.o.gz"));
 /// Its program and maps.
 const PROGRAM: &str = "dockhealth_cut";
 const SETTINGS: &str = "chaos_settings";
@@ -35,8 +34,7 @@ pub(super) struct CutProgram {
 
 impl CutProgram {
     pub(super) fn load() -> Result<Self, EbpfError> {
-        allow_locked_memory();
-        let object = Ebpf::load(CHAOS).map_err(|error| refused("to load it", error))?;
+        let object = object(CHAOS, &[])?;
         let mut program = Self { object, links: Vec::new() };
         program.classifier().load().map_err(|error| match errno_of(&error) {
             // The verifier's word for a helper that it does not know.
@@ -119,27 +117,4 @@ impl CutProgram {
     fn map(&mut self, name: &str) -> &mut Map {
         self.object.map_mut(name).expect("bpf/chaos.bpf.c defines it")
     }
-}
-
-fn refused(doing: &str, error: impl Error + 'static) -> EbpfError {
-    let words = chain(&error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    let errno = errno_of(&error).map_or_else(|| io::Error::other(words), io::Error::from_raw_os_error);
-    EbpfError::of(doing, errno)
-}
-
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    // Not `error.source()`, which is that of the reference.
-    std::iter::successors(Some(error), |error| (**error).source())
-}
-
-/// The kernel's errno at the root of what the crate says.
-fn errno_of(error: &(dyn Error + 'static)) -> Option<i32> {
-    chain(error).find_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error())
-}
-
-/// Before Linux 5.11 maps count as locked memory, of which little is allowed. Where the limit stays, the kernel says so.
-fn allow_locked_memory() {
-    let all = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: setrlimit reads one rlimit.
-    let _ = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const all) };
 }

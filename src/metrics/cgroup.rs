@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -88,6 +89,17 @@ struct Limits {
 enum Version {
     V1,
     V2,
+}
+
+/// What the kernel numbers a running container's cgroup by: of version 1, that of the controller `cpuacct`.
+pub(crate) fn cgroup_inode(root: &Path, id: &ContainerId, pid: Option<u32>) -> Option<u64> {
+    let folder = CgroupTree::find(root)?.folder(id, pid).ok()?;
+    Some(fs::metadata(folder).ok()?.ino())
+}
+
+/// Whether the host's cgroups are of version 1.
+pub(crate) fn cgroups_are_v1(root: &Path) -> bool {
+    CgroupTree::find(root).is_some_and(|tree| matches!(tree.layout, Layout::V1(_)))
 }
 
 impl CgroupTree {

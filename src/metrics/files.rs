@@ -109,6 +109,26 @@ impl FileSensors {
     }
 }
 
+/// What all interfaces of a network namespace but loopback carried together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InterfaceTotals {
+    pub(crate) received_bytes: u64,
+    pub(crate) received_packets: u64,
+    pub(crate) sent_bytes: u64,
+    pub(crate) sent_packets: u64,
+}
+
+/// Reads them from a `net/dev`; `None` where there is no interface but loopback.
+pub(crate) fn interface_totals(text: &str) -> Option<InterfaceTotals> {
+    let Traffic { received, sent, .. } = traffic(text)?;
+    Some(InterfaceTotals {
+        received_bytes: received.bytes,
+        received_packets: received.packets,
+        sent_bytes: sent.bytes,
+        sent_packets: sent.packets,
+    })
+}
+
 /// All interfaces together, but loopback; `None` where there is no other.
 pub(super) fn traffic(text: &str) -> Option<Traffic> {
     let (mut received, mut sent) = (Flow::default(), Flow::default());

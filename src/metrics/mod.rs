@@ -34,6 +34,8 @@ use async_trait::async_trait;
 use crate::docker::{Engine, EngineError};
 use crate::model::ContainerId;
 
+pub(crate) use cgroup::{cgroup_inode, cgroups_are_v1};
+pub(crate) use files::{InterfaceTotals, interface_totals};
 pub use held::raise_file_limit;
 pub use identity::{host_identity, is_inner};
 pub use processes::{ProcessReading, Processes, ProcessesError};

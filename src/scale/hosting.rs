@@ -158,7 +158,7 @@ impl Hosting {
 fn tell(told: &watch::Sender<Vec<PoolStatus>>, pools: &BTreeMap<PoolName, Hosted>) {
     let status = |hosted: &Hosted| match hosted.said()? {
         Said::Idle(status) => Some(status),
-        Said::Running(handle) => Some(handle.status()),
+        Said::Running(handle) => Some(handle.watch().borrow().clone()),
     };
     let all: Vec<PoolStatus> = pools.values().filter_map(status).collect();
     told.send_if_modified(|known| {
@@ -281,7 +281,7 @@ impl One {
     /// Runs it until it must be begun anew, or ends.
     async fn attend(&self, running: Running, wanted: &mut watch::Receiver<Option<PoolSpec>>) {
         let Running { handle, mut work, stop, _claim } = running;
-        tracing::info!(pool = %self.name, listen = %handle.status().spec.listen, "the pool runs");
+        tracing::info!(pool = %self.name, "the pool runs");
         self.say(Said::Running(handle.clone()));
         let paced = stop.clone().run_until_cancelled_owned(paced(handle.clone(), self.news.clone()));
         tokio::spawn(paced);
@@ -307,7 +307,7 @@ impl One {
             }
         }
         stop.cancel();
-        self.say(Said::Idle(PoolStatus { containers: Vec::new(), ..handle.status() }));
+        self.say(Said::Idle(PoolStatus { containers: Vec::new(), ..handle.status().await }));
     }
 
     /// Removes what is left of it; `false`: it is wanted again, or that failed and is to be tried again.

@@ -3,6 +3,7 @@
 
 pub mod control;
 pub mod hosting;
+pub mod load;
 pub mod pool;
 mod proxy;
 pub mod serverapp;

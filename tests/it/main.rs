@@ -2,6 +2,7 @@
 
 mod antagonist;
 mod arch;
+mod autoscale;
 mod bpf;
 mod bus;
 mod chaos;
@@ -13,6 +14,7 @@ mod fleet;
 mod heal;
 mod http;
 mod metrics;
+mod network;
 mod ping;
 mod push;
 mod readme;

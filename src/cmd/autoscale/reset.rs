@@ -30,8 +30,10 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     if json {
         return print_json(&removed);
     }
-    let lines: String = removed.iter().map(|name| format!("removed {name}\n")).collect();
-    print(&if lines.is_empty() { "there is nothing to remove\n".to_owned() } else { lines })
+    if removed.is_empty() {
+        return print("there is nothing to remove\n");
+    }
+    removed.iter().try_for_each(|name| print(&format!("removed {name}\n")))
 }
 
 async fn reset(engine: &Engine, only: Option<&PoolName>) -> Result<Vec<ContainerName>, Failure> {

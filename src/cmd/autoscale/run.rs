@@ -196,7 +196,14 @@ fn config(mut r: Resolver) -> Result<Config, Failure> {
     }
     let pool = PoolConfig::new(name, spec, env);
     if let Err(error) = &pool {
-        r.wrong(&IMAGE, error);
+        // What the command line has no reader of its own for; the rest is found where it is read.
+        let settings =
+            [("port_base", &PORT_BASE), ("network", &NETWORK), ("image", &IMAGE), ("ready_path", &READY)];
+        let known = settings.iter().find(|(field, _)| *field == error.field);
+        match known {
+            Some((_, setting)) => r.wrong(setting, &error.problem),
+            None => r.wrong(&NAME, error),
+        }
     }
     let rest = (
         admin,

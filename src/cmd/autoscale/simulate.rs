@@ -236,11 +236,15 @@ fn title(config: &Config) -> String {
         others => format!(", {} taken by others", f64::from(others) / 1000.0),
     };
     format!(
-        "{}: {} requests of {:.1} s and {} cores each, {dispatch}, on {cores} cores{others}; seed {}",
+        "{}: {} requests of {:.1} s and {} each, {dispatch}, on a host of {cores} cores{others}; seed {}",
         trace.name,
         plan.arrivals.len(),
         work / plan.arrivals.len().max(1) as f64,
-        f64::from(plan.share) / 1000.0,
+        if plan.share == 1000 {
+            "one core".to_owned()
+        } else {
+            format!("{} cores", f64::from(plan.share) / 1000.0)
+        },
         plan.seed
     )
 }

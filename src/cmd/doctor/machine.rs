@@ -2,10 +2,12 @@
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Finding, State};
 use crate::chaos::{FaultKind, InjectError, NetBackend, probe_backends};
+use crate::model::{MeasureWay, MeasurementStatus};
+use crate::net::{NetworkMonitor, NetworkSettings, NetworkWish, missing};
 
 /// Below this the databases may soon not grow any more, bytes.
 const LITTLE_SPACE: u64 = 200 * 1024 * 1024;
@@ -96,6 +98,31 @@ pub(super) fn capabilities(status: &str) -> Finding {
     }
     let remedy = "the agent needs CAP_NET_RAW at most, `dummy --antagonist` CAP_NET_ADMIN";
     Finding::not("capabilities", State::Limited, format!("{has}; not {lacks}"), remedy)
+}
+
+/// How the network of containers would be measured here.
+pub(super) fn monitoring(wish: NetworkWish) -> Finding {
+    let settings = NetworkSettings { wish, clock: None, root: PathBuf::from("/") };
+    let monitor = NetworkMonitor::start(settings);
+    if monitor.measured_by() == MeasureWay::Off {
+        let remedy = "leave out --network off to measure it";
+        return Finding::not("monitoring", State::Skipped, "who containers talk to is not measured", remedy);
+    }
+    let all = monitor.measurements();
+    let works: Vec<&str> = all
+        .iter()
+        .filter(|one| one.status == MeasurementStatus::Works)
+        .map(|one| one.name.as_str())
+        .collect();
+    let by = if monitor.measured_by() == MeasureWay::Tracepoints { "eBPF" } else { "/proc" };
+    let detail = match &works[..] {
+        [] => format!("of the containers' network only totals, by {by}"),
+        works => format!("of the containers' network, by {by}: {}", works.join(", ")),
+    };
+    match missing(&all) {
+        none if none.is_empty() => Finding::works("monitoring", detail),
+        missing => Finding::not("monitoring", State::Limited, detail, format!("missing: {missing}")),
+    }
 }
 
 /// What the kernel can do to a network on purpose, for the antagonist and `dummy --antagonist`, backend by backend.

@@ -19,10 +19,11 @@ use super::{Failure, options};
 use crate::docker::EngineAddress;
 use crate::model::Consent;
 use crate::model::HostName;
+use crate::net::NetworkWish;
 
 /// Its arguments.
 pub(super) fn command() -> Command {
-    let own = &[&options::JSON, &t::DOCKER_HOST, &t::HOSTNAME, &t::LISTEN, &t::CHAOS][..];
+    let own = &[&options::JSON, &t::DOCKER_HOST, &t::HOSTNAME, &t::LISTEN, &t::CHAOS, &t::NETWORK][..];
     let groups: Vec<_> = [own, t::NATS].into_iter().chain(reach::SETTINGS.iter().copied()).collect();
     with_settings(
         Command::new("doctor").about("Say what works on this machine and what to do where it does not"),
@@ -88,6 +89,7 @@ struct Places {
     nats: Option<NatsConfig>,
     reach: Reach,
     chaos: Consent,
+    network: NetworkWish,
 }
 
 fn places(mut r: Resolver) -> Result<(Places, bool), Failure> {
@@ -100,6 +102,7 @@ fn places(mut r: Resolver) -> Result<(Places, bool), Failure> {
         nats: r.is_given(&t::NATS_URL).then_some(nats),
         reach: Reach::resolve(&mut r),
         chaos: config::chaos(&mut r),
+        network: config::network(&mut r),
     };
     let json = r.switch(&options::JSON);
     Ok(r.finish((places, json))?)
@@ -138,6 +141,7 @@ fn look(places: &Places) -> Result<Vec<Finding>, Failure> {
         machine::cgroups(std::path::Path::new("/sys/fs/cgroup")),
         machine::capabilities(&std::fs::read_to_string("/proc/self/status").unwrap_or_default()),
     ]);
+    findings.push(machine::monitoring(places.network));
     findings.extend(machine::network_faults());
     Ok(findings)
 }

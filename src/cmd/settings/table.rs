@@ -55,6 +55,10 @@ table! {
         REPORT_INTERVAL "report-interval" Setting::value("SPAN").or("5s").on_edge("7s"), "Time between two reports to the controller";
         METRICS_INTERVAL "metrics-interval" Setting::value("SPAN").or("10s").on_edge("30s"),
             "Time between two samples of the host and its containers, 1s to 1h; 0 or off measures nothing";
+        NETWORK "network" Setting::value("auto|classifiers|proc|off").or("auto").on_edge("proc"),
+            "How it is measured who the containers talk to: by the best that works here (docs/network.md); by classifiers, which count alone; as totals from /proc; not at all";
+        NETWORK_CLOCK "network-clock" Setting::value("NAME"),
+            "Name of the clock that this host shares with others that are given the same name, as virtual machines of one computer may: latency between them is then told one way";
         OUTBOX_MAX "outbox-max" Setting::value("SIZE").or("256MiB").on_edge("64MiB"),
             "Most that metrics waiting for the controller take on the disk, and never more than 5 % of what is free there; then the oldest are dropped";
         DRY_RUN "dry-run" Setting::switch(), "Observe and report, but change no container";

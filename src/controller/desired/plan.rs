@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::bus::DesiredChange;
 use crate::model::{
     Actor, ContainerKey, DesiredEntry, DesiredKey, DesiredState, EventDraft, EventKind, Freeze, FreezeScope,
-    HostName, PoolKey, PoolName, PoolSpec, Threshold, Timestamp, clean,
+    HostName, NetworkRules, PoolKey, PoolName, PoolSpec, Threshold, Timestamp, clean,
 };
 
 /// A change of one container's entry.
@@ -32,6 +32,8 @@ pub(crate) enum Change {
     Freeze(FreezeScope, Option<Freeze>),
     /// A pool, or its end.
     Pool(PoolKey, Option<Box<PoolSpec>>),
+    /// The rules of network monitoring; `None`: the defaults.
+    Rules(Option<Box<NetworkRules>>),
     /// All that was said of a host.
     Forget(HostName),
 }
@@ -110,6 +112,13 @@ pub(super) fn plan(state: &DesiredState, change: Change, caller: &str) -> Plan {
             let draft = draft.with(json!({"pool": key.name, "spec": spec, "before": before}));
             let host = Some(key.host.clone());
             Plan { puts: vec![DesiredChange::Pool(key, spec)], event: Some((host, draft)) }
+        }
+        Change::Rules(rules) if state.rules.as_ref() == rules.as_deref() => Plan::default(),
+        Change::Rules(rules) => {
+            let which = if rules.is_some() { "changed" } else { "the defaults again" };
+            let draft = said(EventKind::RulesChanged, format!("the rules of network monitoring are {which}"))
+                .with(json!({"rules": rules}));
+            Plan { puts: vec![DesiredChange::Rules(rules)], event: Some((None, draft)) }
         }
         Change::Forget(host) => {
             let containers = state.containers.keys().filter(|key| key.host == host).cloned();

@@ -11,6 +11,9 @@ pub(crate) mod dto;
 mod events;
 mod exposition;
 mod hosts;
+mod network;
+mod network_pair;
+mod network_rules;
 mod notifications;
 mod openapi;
 mod overview;
@@ -49,6 +52,7 @@ use super::counters::Counters;
 use super::desired::{ChangeError, Desired};
 use super::fleet::{Fleet, HostSnapshot};
 use super::history::History;
+use super::network::Network;
 use super::notifier::Notifications;
 use super::ticks::Ticks;
 use super::writes::Writes;
@@ -87,6 +91,7 @@ pub(crate) struct Api {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) db: ControllerDb,
     pub(crate) fleet: Fleet,
+    pub(crate) network: Network,
     pub(crate) agents: Agents,
     pub(crate) desired: Desired,
     pub(crate) history: History,

@@ -13,8 +13,9 @@ use super::auth::{Access, Origin, Shown, admit, shown};
 use super::problem::{Problem, quoted};
 use super::request::{Arrival, MAX_BODY, MAX_REPORT, Query, Request, percent_decode, read_body};
 use super::{
-    Answer, Api, backtest, chaos, containers, door, drills, events, hosts, notifications, overview, pack,
-    placement, pools, processes, report, series, session, settings, stream, system, tokens, top, ui,
+    Answer, Api, backtest, chaos, containers, door, drills, events, hosts, network, network_pair,
+    network_rules, notifications, overview, pack, placement, pools, processes, report, series, session,
+    settings, stream, system, tokens, top, ui,
 };
 use crate::controller::counters::Counter;
 use crate::model::{Scope, clean};
@@ -63,6 +64,7 @@ routes! {
     GET "/drills/{id}" OPEN ["*"] => ui::page;
     GET "/pools" OPEN ["*"] => ui::page;
     GET "/pools/{hostname}/{poolName}" OPEN ["*"] => ui::page;
+    GET "/network" OPEN ["*"] => ui::page;
     GET "/settings" OPEN ["*"] => ui::page;
     GET "/login" OPEN ["*"] => ui::page;
     GET "/assets/{file}" OPEN [] => ui::asset;
@@ -109,6 +111,14 @@ routes! {
     GET "/api/v1/pools/{hostname}/{poolName}" READ ["decisions"] => pools::show;
     PUT "/api/v1/pools/{hostname}/{poolName}" WRITE [] => pools::set;
     DELETE "/api/v1/pools/{hostname}/{poolName}" WRITE [] => pools::remove;
+    GET "/api/v1/network/map" READ ["window", "by", "host", "limit"] => network::map;
+    GET "/api/v1/network/hosts" READ [] => network::hosts;
+    GET "/api/v1/network/flows" READ ["container", "host", "window"] => network_pair::flows;
+    GET "/api/v1/network/pair" READ ["from", "to", "by", "window"] => network_pair::pair;
+    GET "/api/v1/network/rules" READ ["format"] => network_rules::show;
+    PUT "/api/v1/network/rules" WRITE [] => network_rules::set;
+    DELETE "/api/v1/network/rules" WRITE [] => network_rules::unset;
+    GET "/api/v1/network/rules/templates" READ [] => network_rules::templates;
 
     POST "/api/v1/chaos" WRITE [] => chaos::begin;
     DELETE "/api/v1/chaos" WRITE ["host", "campaign"] => chaos::end;

@@ -6,6 +6,7 @@
 //!  bus ─────► desired ──┤                        └─► outbox ──► bus
 //!  bus, socket ─ asks ──┤
 //!  files ───► sampling ─┘ ticks of samples ──────────► lane ──► bus
+//!  kernel ──► network ──── intervals ─────────────────────────► bus, sampling, owner (`why`)
 //! ```
 //!
 //! Orders of campaigns of faults go on to whoever plays them ([`FaultPlayer`]), and what that does comes back as events.
@@ -22,6 +23,7 @@ mod faults;
 mod keeper;
 mod lane;
 mod looks;
+mod network;
 mod outbox;
 mod owner;
 mod pool_meter;
@@ -45,7 +47,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -57,6 +59,7 @@ use crate::model::{
     ActionKind, ActionOutcome, Actor, ContainerName, EventDraft, EventKind, FaultNote, HostIdentity,
     HostName, JournalEntry, Timestamp,
 };
+use crate::net::{NetworkSettings, NetworkView};
 use crate::store::{AgentDb, StoreError};
 
 use super::decide::{Attachment, Detector, Efficacy, Memory, OwnContainers, Policy, Target};
@@ -119,6 +122,8 @@ pub struct AgentParts {
     pub db: AgentDb,
     /// How the host is measured; `None`: it is not.
     pub sampling: Option<Sampling>,
+    /// How the containers' network is measured; `None`: it is not, for they run on another machine.
+    pub network: Option<NetworkSettings>,
     /// Plays campaigns of faults that are ordered over the bus; `None`: nobody does.
     pub faults: Option<Arc<dyn FaultPlayer>>,
     /// Keeps the pools that this host is to have; `None`: nobody does.
@@ -141,6 +146,8 @@ enum Message {
     References(oneshot::Sender<Vec<IpAddr>>),
     /// Every container, to be measured.
     Subjects(oneshot::Sender<Vec<Subject>>),
+    /// Who is on this host, what of their network is to be measured, and the nonce that reports carry.
+    Network(oneshot::Sender<(NetworkView, uuid::Uuid)>),
     /// Every container whose loss is to be tested.
     Targets(oneshot::Sender<Vec<Target>>),
     /// A fault that was done on purpose, or is over.
@@ -218,8 +225,15 @@ pub async fn run(
         socket::spawn(&tracker, path.clone(), asker, &shutdown);
     }
     sampling::spawn_identity(&tracker, &settings.machine, &inbox, &shutdown);
+    let (measured, newest) = watch::channel(network::Measured::default());
+    if let Some(network) = parts.network.clone() {
+        let (host, bus) = (settings.host.clone(), parts.bus.clone());
+        let wiring = network::Wiring { host, bus, owner: inbox.clone(), measured };
+        network::spawn(&tracker, network, wiring, &shutdown);
+    }
     if let Some(sampling) = parts.sampling.clone() {
-        let wiring = sampling::Wiring { owner: inbox.clone(), ticks, pools: pools.follow() };
+        let wiring =
+            sampling::Wiring { owner: inbox.clone(), ticks, network: newest.clone(), pools: pools.follow() };
         sampling::spawn(&tracker, &settings.machine, sampling, wiring, &shutdown);
     }
     let actuator = actuator::Actuator::new(&parts, &settings, refresher, &shutdown);
@@ -235,7 +249,17 @@ pub async fn run(
     let owner = owner::Owner::new(
         settings,
         parts,
-        owner::Wiring { clock, tracker: tracker.clone(), inbox, keeper, actuator, changed, faults, pools },
+        owner::Wiring {
+            clock,
+            tracker: tracker.clone(),
+            inbox,
+            keeper,
+            actuator,
+            changed,
+            faults,
+            network: newest,
+            pools,
+        },
         memory,
     );
     owner.run(desired, local_freeze, messages, &shutdown).await;

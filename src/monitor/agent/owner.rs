@@ -13,6 +13,7 @@ use super::actuator::Actuator;
 use super::clock::Clock;
 use super::faults::FaultAsk;
 use super::keeper::{Keep, Keeper};
+use super::network::Newest;
 use super::{AgentParts, AgentSettings, Message, faults, pools, processes, sweep};
 use crate::bus::{
     AgentCommand, AgentReply, CommandError, EngineReport, EngineStatus, FleetReport, HostReport,
@@ -26,6 +27,7 @@ use crate::model::{
 use crate::monitor::decide::{
     Decision, Detector, DrillOrder, FleetQuestion, FleetWord, HostState, Input, Memory, Target,
 };
+use crate::net::NetworkView;
 
 /// Events kept per container for `why`, and containers they are kept for.
 const EVENTS_KEPT: usize = 50;
@@ -48,6 +50,8 @@ pub(super) struct Wiring {
     pub(super) faults: mpsc::Sender<FaultAsk>,
     /// Reaches whoever keeps the host's pools.
     pub(super) pools: pools::Desk,
+    /// What is measured of the containers' network.
+    pub(super) network: Newest,
 }
 
 pub(super) struct Owner {
@@ -188,6 +192,7 @@ impl Owner {
             // Who asked may be gone, when the agent ends.
             Message::Targets(answer) => drop(answer.send(self.state.targets())),
             Message::References(answer) => drop(answer.send(self.state.references())),
+            Message::Network(answer) => drop(answer.send((self.network_view(), self.nonce))),
             Message::Subjects(answer) => drop(answer.send(self.state.subjects())),
             Message::Ask(command, answer) => {
                 // An agent that has just started must not say that there are no containers.
@@ -455,6 +460,11 @@ impl Owner {
         }
     }
 
+    fn network_view(&self) -> NetworkView {
+        let (containers, rules) = self.state.network();
+        NetworkView { containers, addresses: self.settings.addresses.clone(), rules }
+    }
+
     fn why(&self, name: &ContainerName) -> Option<WhyReport> {
         let told = self.state.explain(name, self.wiring.clock.now())?;
         let events = self.stories.get(name).map(|story| story.events.iter().cloned().collect());
@@ -466,7 +476,7 @@ impl Owner {
             events: events.unwrap_or_default(),
             brakes: told.brakes,
             efficacy: told.efficacy,
-            network: None,
+            network: self.wiring.network.borrow().why(name),
         })
     }
 }

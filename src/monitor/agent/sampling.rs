@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Message;
+use super::network::Newest;
 use super::pool_meter::PoolMeter;
 use crate::bus::Capability;
 use crate::metrics::{Machine, Sensors, SizeBook, SizeSource, Sizes, StatsSource, Subject, host_identity};
@@ -36,13 +37,14 @@ pub struct Sampling {
 
 type KnownSizes = HashMap<ContainerId, Sizes>;
 
-/// What sampling is wired to.
+/// What the tasks are wired to.
 pub(super) struct Wiring {
-    /// Who knows the containers.
     pub(super) owner: mpsc::Sender<Message>,
-    /// Takes each tick.
+    /// Where each tick goes.
     pub(super) ticks: mpsc::Sender<MetricTick>,
-    /// How the host's pools are.
+    /// What is measured of the containers' network, which ticks carry too.
+    pub(super) network: Newest,
+    /// How the host's pools are, likewise.
     pub(super) pools: watch::Receiver<Vec<PoolStatus>>,
 }
 
@@ -54,6 +56,7 @@ pub(super) fn spawn(
     wiring: Wiring,
     shutdown: &CancellationToken,
 ) {
+    let Wiring { owner, ticks, network, pools } = wiring;
     let sensors = match Sensors::start(machine, sampling.stats.clone()) {
         Ok(sensors) => sensors,
         Err(error) => {
@@ -62,12 +65,15 @@ pub(super) fn spawn(
         }
     };
     let (known, sizes) = watch::channel(Arc::new(KnownSizes::new()));
-    let asking = ask_sizes(sampling.sizes, wiring.owner.clone(), known);
+    let asking = ask_sizes(sampling.sizes, owner.clone(), known);
     tracker.spawn(shutdown.clone().run_until_cancelled_owned(asking));
     let sampler = Sampler {
         sensors,
         step: sampling.step,
-        wiring,
+        owner,
+        ticks,
+        network,
+        pools,
         pool_meter: PoolMeter::default(),
         sizes,
         samples_dropped: 0,
@@ -107,7 +113,10 @@ pub(super) fn spawn_identity(
 struct Sampler {
     sensors: Sensors,
     step: u32,
-    wiring: Wiring,
+    owner: mpsc::Sender<Message>,
+    ticks: mpsc::Sender<MetricTick>,
+    network: Newest,
+    pools: watch::Receiver<Vec<PoolStatus>>,
     pool_meter: PoolMeter,
     sizes: watch::Receiver<Arc<KnownSizes>>,
     /// Samples of ticks that found no place, since this process began.
@@ -136,7 +145,7 @@ impl Sampler {
         loop {
             let time = next_time(self.step, last, || Timestamp::now().millis()).await;
             last = Some(time);
-            let Some(mut subjects) = ask_subjects(&self.wiring.owner).await else { return };
+            let Some(mut subjects) = ask_subjects(&self.owner).await else { return };
             let running = subjects.iter().filter(|subject| subject.runs()).count();
             for subject in &mut subjects {
                 subject.sizes = self.sizes.borrow().get(&subject.id).copied().unwrap_or_default();
@@ -152,7 +161,8 @@ impl Sampler {
                 return;
             }
             tick.host.insert(SeriesName::of("samples_dropped"), self.samples_dropped as f64);
-            self.pool_meter.sample(&self.wiring.pools.borrow(), &mut tick.host);
+            self.network.borrow().complete(&mut tick);
+            self.pool_meter.sample(&self.pools.borrow(), &mut tick.host);
             self.hand_over(tick);
         }
     }
@@ -175,11 +185,11 @@ impl Sampler {
         self.said = Some(way);
         let capability = capability(way, cgroups);
         tracing::info!(works = capability.works, "containers are measured by {}", capability.detail);
-        self.wiring.owner.send(Message::Capability(capability)).await.is_ok()
+        self.owner.send(Message::Capability(capability)).await.is_ok()
     }
 
     fn hand_over(&mut self, tick: MetricTick) {
-        if let Err(mpsc::error::TrySendError::Full(tick)) = self.wiring.ticks.try_send(tick) {
+        if let Err(mpsc::error::TrySendError::Full(tick)) = self.ticks.try_send(tick) {
             let samples = tick.samples();
             self.samples_dropped += samples as u64;
             tracing::debug!(samples, "a tick was dropped: those before it are not kept yet");
@@ -340,8 +350,9 @@ mod tests {
         let (ticks, mut ticked) = mpsc::channel(1);
         let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let sampling = Sampling { step: 1, stats: Arc::new(Engine), sizes: Arc::new(Engine) };
+        let network = watch::channel(super::super::network::Measured::default()).1;
         let pools = watch::channel(Vec::new()).1;
-        spawn(&tracker, &Machine::Elsewhere, sampling, Wiring { owner, ticks, pools }, &shutdown);
+        spawn(&tracker, &Machine::Elsewhere, sampling, Wiring { owner, ticks, network, pools }, &shutdown);
         let said = loop {
             match asked.recv().await.unwrap() {
                 Message::Subjects(answer) => answer.send(vec![subject()]).unwrap(),

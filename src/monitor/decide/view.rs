@@ -1,5 +1,7 @@
 //! How a container is and why, for reports and for `why`. Reads the same state the decisions read.
 
+use std::sync::Arc;
+
 use super::Hold;
 use super::brakes::maintained_by_label;
 use super::state::{History, HostState, UnderWay};
@@ -7,8 +9,8 @@ use super::watch::Watch;
 use crate::bus::ContainerReport;
 use crate::metrics::{NetworkUse, Subject};
 use crate::model::{
-    CheckRecord, ContainerName, EfficacyReport, Freeze, Health, LossPercent, Maintenance, Now, RunState,
-    Threshold, Timestamp, Verdict, clean,
+    CheckRecord, ContainerFacts, ContainerName, EfficacyReport, Freeze, Health, LossPercent, Maintenance,
+    NetworkRules, Now, RunState, Threshold, Timestamp, Verdict, clean,
 };
 
 /// What the core can tell of one container for `why`.
@@ -51,6 +53,12 @@ impl HostState {
             }
         };
         self.watches.values().map(subject).collect()
+    }
+
+    /// Every container, and the rules of what of their network is to be measured.
+    pub fn network(&self) -> (Vec<ContainerFacts>, Arc<NetworkRules>) {
+        let facts = self.watches.values().map(|watch| watch.facts.clone()).collect();
+        (facts, Arc::new(self.desired.rules.clone().unwrap_or_default()))
     }
 
     /// The threshold in force on this host.
@@ -181,7 +189,7 @@ impl HostState {
             Some((Verdict::Inconclusive, _)) if history.ours.is_some_and(|ours| ours.was_pingable) => {
                 (Health::Failing, "runs, and has not answered since our last action on it".to_owned())
             }
-            Some((Verdict::Inconclusive, _)) if watch.is_pingable() => (
+            Some((Verdict::Inconclusive, _)) if watch.answers.is_pingable() => (
                 Health::Unknown,
                 "no probe of the last check counted: the agent itself did not get to run".to_owned(),
             ),

@@ -52,9 +52,14 @@ impl Arrivals {
         self.highest = self.window.iter().copied().fold(0.0, f64::max);
     }
 
+    /// Whether requests come one by one rather than in bursts.
+    pub(super) fn steady(&self) -> bool {
+        self.dispersion < STEADY_DISPERSION
+    }
+
     /// The rate expected `periods` ahead, at least 1; never below 0 nor above the highest that was seen in the window.
     pub(super) fn ahead(&self, periods: i32) -> f64 {
-        let trend = if self.dispersion < STEADY_DISPERSION {
+        let trend = if self.steady() {
             self.trend * DAMPING * (1.0 - DAMPING.powi(periods)) / (1.0 - DAMPING)
         } else {
             0.0

@@ -44,7 +44,7 @@ pub(super) struct Load {
     cores: f64,
     most_share: f64,
     guess_s: f64,
-    load: f64,
+    allowed: f64,
 }
 
 impl Load {
@@ -61,7 +61,7 @@ impl Load {
             cores: 1.0,
             most_share: settings.container_millicores.map_or(1.0, |quota| f64::from(quota.max(1)) / 1000.0),
             guess_s: settings.service_guess.seconds(),
-            load: settings.load,
+            allowed: settings.load,
         }
     }
 
@@ -122,7 +122,7 @@ impl Load {
     /// measured.
     pub(super) fn useful(&self) -> Option<f64> {
         let free = (self.cores - self.others.unwrap_or(0.0)).max(LEAST_CORES);
-        (!self.blind).then(|| self.load * free / self.share())
+        (!self.blind).then(|| self.allowed * free / self.share())
     }
 }
 

@@ -29,6 +29,8 @@ mod outlook;
 mod record;
 mod regulator;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 pub use backoff::StartBackoff;
 pub use changes::{Change, Member, Phase, changes};

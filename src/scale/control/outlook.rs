@@ -6,6 +6,10 @@ use super::held::Window;
 use super::load::Load;
 use super::{ControlSettings, Decision, Forecast, Micros, Observation, Rule};
 
+/// How much more than enough must be there, as a share and in containers, before there are fewer.
+const MARGIN: f64 = 1.05;
+const MARGIN_CONTAINERS: f64 = 0.25;
+
 /// Estimates from all that was seen.
 #[derive(Debug, Clone)]
 pub(super) struct Outlook {
@@ -32,6 +36,8 @@ pub(super) struct Terms {
     pub(super) useful: f64,
     /// The most containers that are of use, within the bounds, K.
     pub(super) capacity: u32,
+    /// The fewest containers that may be wanted now.
+    pub(super) lowest: u32,
     /// The most containers that may be wanted now.
     pub(super) highest: u32,
     /// The periods that a start takes, at least 1.
@@ -65,22 +71,33 @@ impl Outlook {
         let concurrency = f64::from(self.settings.concurrency.max(1));
         let useful = self.load.useful().unwrap_or(f64::INFINITY);
         let capacity = bounds.clamp(whole((useful / concurrency).round()));
-        // Containers beyond the requests of the next two periods would idle; and an error of the estimates is to show
-        // before it is doubled.
-        let soon = f64::from(seen.requests()) + 2.0 * period_s * self.arrivals.ahead(1);
+        let service_s = self.load.service_s();
+        let boot_periods = whole((boot_s / period_s).ceil().clamp(1.0, 1e3));
         let there = seen.containers();
+        // Requests that will be at work on average when what is started now is ready, and a reserve of so many of their
+        // standard deviations.
+        let at_work = self.arrivals.ahead(i32::try_from(boot_periods).unwrap_or(i32::MAX)) * service_s;
+        let staffed = (at_work + self.settings.reserve * at_work.sqrt()) / concurrency;
+        // What is there already is enough until it is more than enough by a margin, so that noise turns nothing.
+        let staff = upwards(staffed).max(upwards(staffed * MARGIN + MARGIN_CONTAINERS).min(there));
+        // Containers beyond the requests of the next two periods would idle, unless what comes is steady; and an error of
+        // the estimates is to show before it is doubled.
+        let soon =
+            upwards((f64::from(seen.requests()) + 2.0 * period_s * self.arrivals.ahead(1)) / concurrency);
+        let soon = if self.arrivals.steady() { soon.max(staff) } else { soon };
         let surge = there.saturating_add(there.max(4));
-        let highest = capacity.min(upwards(soon / concurrency)).min(surge).max(bounds.min());
-        let boot_periods = (boot_s / period_s).ceil().clamp(1.0, 1e3);
+        let highest = capacity.min(soon).min(surge).max(bounds.min());
+        let lowest = staff.min(highest).max(bounds.min());
         Terms {
             period_s,
-            service_s: self.load.service_s(),
+            service_s,
             boot_s,
             concurrency,
             useful,
             capacity,
+            lowest,
             highest,
-            boot_periods: whole(boot_periods) as usize,
+            boot_periods: boot_periods as usize,
         }
     }
 

@@ -32,9 +32,9 @@ impl Controller for Regulator {
         let terms = self.outlook.saw(seen);
         let requests = f64::from(seen.requests());
         let rate = self.outlook.arrivals.ahead(1);
-        let at_work = law(rate, requests, terms.service_s, terms.period_s);
-        let wanted = upwards(at_work / terms.concurrency).min(terms.highest);
-        let wanted = wanted.max(self.outlook.settings.bounds.min());
+        let law = Law { gain: GAIN, service_s: terms.service_s, period_s: terms.period_s };
+        let at_work = law.at_work(rate, requests);
+        let wanted = upwards(at_work / terms.concurrency).clamp(terms.lowest, terms.highest);
         let serving = (f64::from(wanted.min(seen.ready)) * terms.concurrency).min(terms.useful);
         let come = rate * terms.period_s;
         let in_reach = requests + come / 2.0;
@@ -43,8 +43,57 @@ impl Controller for Regulator {
     }
 }
 
-/// How many requests should be at work at once.
-fn law(rate: f64, requests: f64, service_s: f64, period_s: f64) -> f64 {
-    let steady = rate * service_s;
-    (steady + GAIN * (requests - steady) * service_s / period_s).max(0.0)
+/// The control law.
+#[derive(Debug, Clone, Copy)]
+struct Law {
+    gain: f64,
+    service_s: f64,
+    period_s: f64,
+}
+
+impl Law {
+    /// How many requests should be at work at once, where `rate` come a second and `requests` are here.
+    fn at_work(&self, rate: f64, requests: f64) -> f64 {
+        let steady = rate * self.service_s;
+        (steady + self.gain * (requests - steady) * self.service_s / self.period_s).max(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The largest deviation from the steady state in the first and in the last 20 of 1,000 periods, where what is
+    /// decided works `dead` periods later and S is guessed `guess` times too long.
+    fn swing(gain: f64, dead: usize, guess: f64) -> (f64, f64) {
+        let (rate, service_s, period_s) = (1e6, 10.0, 2.0);
+        let law = Law { gain, service_s: service_s * guess, period_s };
+        let steady = rate * service_s * guess;
+        let mut at_work = vec![steady; dead];
+        let mut requests = steady + 1.0;
+        let mut off = Vec::new();
+        for _ in 0..1_000 {
+            at_work.push(law.at_work(rate, requests));
+            let now = at_work.remove(0);
+            // What is at work above or below the steady state is what is worked off more or less.
+            requests -= period_s / service_s * (now - steady);
+            off.push((requests - steady).abs());
+        }
+        let most = |part: &[f64]| part.iter().copied().fold(0.0, f64::max);
+        (most(&off[..20]), most(&off[980..]))
+    }
+
+    #[test]
+    fn it_is_stable_up_to_the_gain_that_theory_allows() {
+        for dead in 0..=3_u8 {
+            let limit = 2.0 * (std::f64::consts::PI / (2.0 * (2.0 * f64::from(dead) + 1.0))).sin();
+            for guess in [0.8, 1.0, 1.25] {
+                let (first, last) = swing(0.98 * limit / guess, dead.into(), guess);
+                assert!(last < 0.5 * first, "{dead} periods late: {first} then {last}");
+                let (first, last) = swing(1.02 * limit / guess, dead.into(), guess);
+                assert!(last > 2.0 * first, "{dead} periods late: {first} then {last}");
+            }
+        }
+        assert!(GAIN < 2.0 * (std::f64::consts::PI / 10.0).sin(), "stable even two periods late");
+    }
 }

@@ -187,8 +187,8 @@ impl Desk {
                 Told::Go(Lease { desk: self.clone(), endpoint, arrived, begun: now, ended: false })
             }
             Placed::Waits(ticket) => {
-                let (caller, called) = oneshot::channel();
-                inner.waiters.insert(ticket, caller);
+                let (waiter, called) = oneshot::channel();
+                inner.waiters.insert(ticket, waiter);
                 Told::Wait(Waiting { desk: self.clone(), ticket, arrived, called, over: false })
             }
             Placed::Refused => Told::Full,

@@ -136,16 +136,13 @@ impl Dispatch {
             self.tally.refused();
             return (Placed::Refused, called);
         }
-        let placed = match self.free() {
-            Some(member) => {
-                self.seat(member, now);
-                Placed::At(member)
-            }
-            None => {
-                let ticket = self.ticket();
-                self.waiting.push_front(ticket);
-                Placed::Waits(ticket)
-            }
+        let placed = if let Some(member) = self.free() {
+            self.seat(member, now);
+            Placed::At(member)
+        } else {
+            let ticket = self.ticket();
+            self.waiting.push_front(ticket);
+            Placed::Waits(ticket)
         };
         (placed, called)
     }

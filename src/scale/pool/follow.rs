@@ -60,10 +60,9 @@ pub(super) async fn calm(
     loop {
         times.tick().await;
         let (members, facts): (Vec<MemberId>, Vec<ContainerFacts>) = running.borrow().iter().cloned().unzip();
-        let samples = sampler.sample(&facts, &facts).await;
-        let seen = members.into_iter().zip(samples);
+        let seen = members.into_iter().zip(sampler.sample(&facts, &facts).await);
         let seen: Vec<(MemberId, f64)> =
-            seen.filter_map(|(member, sample)| Some((member, sample.value("cpu_percent")?))).collect();
+            seen.filter_map(|(member, used)| Some((member, used.value("cpu_percent")?))).collect();
         desk.cpu(&seen);
     }
 }

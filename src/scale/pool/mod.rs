@@ -25,6 +25,8 @@ mod report;
 mod runner;
 mod spec;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod works;
 
 use std::sync::Arc;
@@ -39,11 +41,13 @@ use crate::docker::PoolEngine;
 use crate::metrics::{Sensors, UsageSampler};
 use crate::model::{PoolDecision, PoolStatus};
 use crate::scale::proxy::{Limits, Proxy, serve};
-use dispatch::Rules;
+pub(crate) use dispatch::Rules;
 use runner::{Ask, Beginning, Owner};
 use works::Hands;
 
 pub(crate) use desk::{Desk, Endpoint, Lease, Told};
+#[cfg(test)]
+pub(crate) use dispatch::MemberId;
 pub(crate) use tally::Outcome;
 
 pub use claim::{ClaimError, PoolClaim};
@@ -83,12 +87,16 @@ pub struct PoolHandle {
 }
 
 impl PoolHandle {
-    /// How it is now.
-    pub fn status(&self) -> PoolStatus {
-        self.status.borrow().clone()
+    /// How it is now; once it ended, how it was at its end.
+    pub async fn status(&self) -> PoolStatus {
+        let (answer, answered) = oneshot::channel();
+        match self.ask.send(Ask::Status(answer)).await {
+            Ok(()) => answered.await.unwrap_or_else(|_| self.status.borrow().clone()),
+            Err(_) => self.status.borrow().clone(),
+        }
     }
 
-    /// How it is, as it changes.
+    /// How it is, as it changes; requests alone are told of once a period.
     pub fn watch(&self) -> watch::Receiver<PoolStatus> {
         self.status.clone()
     }
@@ -153,7 +161,11 @@ pub fn pool(
             tokio::select! {
                 biased;
                 Some(what) = happened.recv() => owner.on(what),
-                _ = &mut serving => break,
+                _ = &mut serving => {
+                    owner.ending = true;
+                    owner.settle();
+                    break;
+                }
                 () = shutdown.cancelled(), if !owner.ending => {
                     owner.ending = true;
                     owner.settle();

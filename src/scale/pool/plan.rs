@@ -118,7 +118,7 @@ impl Plan {
     }
 
     /// How many there may be from now on.
-    pub(crate) fn bound(&mut self, bounds: Bounds) {
+    pub(crate) fn resize(&mut self, bounds: Bounds) {
         self.bounds = bounds;
         self.want(self.target);
     }

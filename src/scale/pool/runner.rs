@@ -1,5 +1,8 @@
 //! The owner of a pool: brings the plan what happens, and does what it decides.
 
+mod adopt;
+mod decide;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,23 +13,18 @@ use tokio_util::task::TaskTracker;
 
 use super::desk::{Desk, Endpoint};
 use super::dispatch::MemberId;
-use super::observe::{Measured, Moment};
 use super::plan::{Order, Plan, Work, Works};
 use super::record::PoolLog;
 use super::report::{Known, Report};
-use super::spec::{PoolConfig, is_made_from};
+use super::spec::PoolConfig;
 use super::works::Hands;
 use crate::docker::EngineError;
-use crate::metrics::{NetworkUse, Sensors, Subject};
+use crate::metrics::Sensors;
 use crate::model::{
-    ContainerFacts, ContainerId, MetricTick, PoolContainerState as Stage, PoolDecision, PoolStatus, RunState,
-    SeriesName, Timestamp,
+    ContainerFacts, ContainerId, MetricTick, PoolContainerState as Stage, PoolDecision, PoolStatus, Timestamp,
 };
-use crate::scale::control::{ControlSettings, Controller, Decision, Micros, Record};
+use crate::scale::control::{ControlSettings, Controller, Micros, Record};
 use crate::scale::proxy::Connections;
-
-/// Decisions that are remembered.
-const DECISIONS: usize = 1000;
 
 /// What the tasks of a pool tell its owner.
 pub(super) enum Happened {
@@ -56,6 +54,8 @@ pub(super) enum Happened {
 pub(super) enum Ask {
     /// The newest decisions, newest first, at most so many.
     Decisions(usize, oneshot::Sender<Vec<PoolDecision>>),
+    /// How it is at this moment.
+    Status(oneshot::Sender<PoolStatus>),
     /// To be controlled otherwise from now on; answered once it is.
     Change(Box<PoolConfig>, oneshot::Sender<()>),
 }
@@ -176,26 +176,17 @@ impl Owner {
             }
             Happened::Looked(member, looked) => self.looked(member, looked, now),
             Happened::Following => self.list(),
-            Happened::EngineLost(error) => self.engine_lost(&error),
-            Happened::Ended(id, code) => {
-                let is = |body: &Body| body.id.as_ref().is_some_and(|(known, _)| *known == id);
-                if let Some(member) = self.bodies.iter().find(|(_, body)| is(body)).map(|(member, _)| *member)
-                {
-                    let what =
-                        code.map_or("it ended".to_owned(), |code| format!("it ended with exit code {code}"));
-                    self.lost(member, &what, now);
-                }
-            }
+            Happened::EngineLost(error) | Happened::Listed(_, Err(error)) => self.engine_lost(&error),
+            Happened::Ended(id, code) => self.ended(&id, code, now),
             Happened::Listed(asked, Ok((all, fingerprint))) => {
                 self.engine = None;
                 self.listed(asked, &all, &fingerprint, now);
             }
-            Happened::Listed(_, Err(error)) => self.engine_lost(&error),
             Happened::Measured(sensors, tick) => {
                 self.sensors = Some(sensors);
                 if std::mem::take(&mut self.measuring) {
                     let measured = tick.map(|tick| self.measured(&tick));
-                    self.decide(measured);
+                    self.decide(measured.as_ref());
                 }
             }
         }
@@ -204,62 +195,32 @@ impl Owner {
 
     /// Answers whoever asks.
     pub(super) fn answer(&mut self, ask: Ask) {
+        // Who asked may be gone.
         match ask {
-            Ask::Change(config, done) => {
-                self.change(*config);
-                let _ = done.send(());
-            }
-            // Who asked may be gone.
             Ask::Decisions(count, to) => {
-                drop(to.send(self.decisions.iter().rev().take(count).cloned().collect()))
+                drop(to.send(self.decisions.iter().rev().take(count).cloned().collect()));
+            }
+            Ask::Status(to) => {
+                self.publish();
+                drop(to.send(self.status.borrow().clone()));
+            }
+            Ask::Change(config, to) => {
+                self.change(*config);
+                let _ = to.send(());
             }
         }
     }
 
-    /// Its controller begins anew; containers and requests notice nothing.
+    /// Its controller begins anew, for what it learned was within other bounds; containers and requests notice nothing.
     fn change(&mut self, config: PoolConfig) {
         self.control = config.control();
         self.controller = config.controller.build(&self.control);
-        self.plan.bound(config.bounds);
         self.write(&Record::Begins { controller: config.controller, settings: self.control.clone() });
+        self.decided = false;
+        self.plan.resize(config.bounds);
         let Hands { engine, tell, .. } = self.hands.as_ref();
         self.hands = Arc::new(Hands { engine: engine.clone(), config, tell: tell.clone() });
         self.settle();
-    }
-
-    /// A period ends: reads the sensors, then decides.
-    pub(super) fn period(&mut self) {
-        if std::mem::take(&mut self.measuring) {
-            // They did not answer for a whole period.
-            self.decide(None);
-        } else if let Some(mut sensors) = self.sensors.take() {
-            self.measuring = true;
-            let of =
-                |body: &Body| body.facts.as_ref().map(|facts| Subject::new(facts, NetworkUse::Namespace));
-            let subjects = self.bodies.values().filter_map(of).collect();
-            let step = u32::try_from(self.hands.config.period().as_secs()).unwrap_or(u32::MAX).max(1);
-            let hands = self.hands.clone();
-            self.tasks.spawn(async move {
-                let tick = sensors.tick(Timestamp::now().millis() / 1000, step, subjects).await;
-                hands.tell(Happened::Measured(sensors, tick)).await;
-            });
-        } else {
-            self.decide(None);
-        }
-        self.settle();
-    }
-
-    /// Asks the engine for all containers.
-    pub(super) fn list(&self) {
-        let (hands, asked) = (self.hands.clone(), self.desk.now());
-        self.tasks.spawn(async move {
-            let listed = async {
-                let image = hands.engine.image_id(&hands.config.spec.image).await?;
-                let fingerprint = hands.config.fingerprint(image.as_deref().unwrap_or_default());
-                Ok((hands.engine.list().await?, fingerprint))
-            };
-            hands.tell(Happened::Listed(asked, listed.await)).await;
-        });
     }
 
     /// Removes what drains and is idle, looks at what is suspect, does what there is to do, and tells how things stand.
@@ -347,6 +308,18 @@ impl Owner {
         self.tell_running();
     }
 
+    fn ended(&mut self, id: &ContainerId, code: Option<i64>, now: Micros) {
+        let is = |body: &Body| body.id.as_ref().is_some_and(|(known, _)| known == id);
+        let Some((member, body)) = self.bodies.iter().find(|(_, body)| is(body)) else { return };
+        let (member, was_ready) = (*member, body.ready.is_some());
+        match code {
+            Some(code) => self.lost(member, &format!("it ended with exit code {code}"), now),
+            None if was_ready => self.lost(member, "it was removed", now),
+            // It never ran: whoever starts it is told why.
+            None => {}
+        }
+    }
+
     fn lost(&mut self, member: MemberId, what: &str, now: Micros) {
         if let Some(order) = self.plan.lost(member, what, now) {
             tracing::warn!(pool = %self.name(), what, "a container of the pool is lost");
@@ -386,144 +359,6 @@ impl Owner {
         }
         let since = self.engine.as_ref().map_or_else(Timestamp::now, |(_, since)| *since);
         self.engine = Some((what, since));
-    }
-
-    /// Compares the engine's list with what is known: adopts what an earlier runner left, and notices what was missed.
-    fn listed(&mut self, asked: Micros, all: &[ContainerFacts], fingerprint: &str, now: Micros) {
-        let first = self.fingerprint.is_none();
-        self.fingerprint = Some(fingerprint.into());
-        let runs = |id: &ContainerId| {
-            all.iter()
-                .any(|facts| facts.id == *id && matches!(facts.state, RunState::Running | RunState::Paused))
-        };
-        let missing: Vec<MemberId> = self
-            .bodies
-            .iter()
-            .filter(|(_, body)| body.ready.is_some_and(|ready| ready < asked))
-            .filter(|(_, body)| body.id.as_ref().is_some_and(|(id, _)| !runs(id)))
-            .map(|(member, _)| *member)
-            .collect();
-        for member in missing {
-            self.lost(member, "it is gone", now);
-        }
-        let known = |facts: &ContainerFacts, bodies: &BTreeMap<MemberId, Body>| {
-            bodies.values().any(|body| body.id.as_ref().is_some_and(|(id, _)| *id == facts.id))
-        };
-        for facts in all {
-            let Some(slot) = self.hands.config.slot_of(facts) else { continue };
-            // What is being made now is known by its number only.
-            let being_made = self.plan.members().values().any(|entry| entry.slot == slot);
-            if known(facts, &self.bodies) || (!first && being_made) {
-                continue;
-            }
-            let serves = facts.state == RunState::Running && is_made_from(facts, fingerprint) && first;
-            let give_up = CancellationToken::new();
-            let mut body = Body::new(facts.started_at.unwrap_or_else(Timestamp::now), give_up.clone());
-            body.id = Some((facts.id.clone(), now));
-            let hands = self.hands.clone();
-            if serves {
-                let (member, facts) = (self.plan.adopt(slot, now), facts.clone());
-                tracing::info!(pool = %self.name(), container = %facts.name, "adopted");
-                self.bodies.insert(member, body);
-                self.tasks.spawn(async move {
-                    let id = facts.id.clone();
-                    if !hands.wait_for(member, slot, facts, &give_up).await {
-                        hands.take_down(member, id).await;
-                    }
-                });
-            } else {
-                let (member, id) = (self.plan.discard(slot, now), facts.id.clone());
-                tracing::info!(pool = %self.name(), container = %facts.name, "not as it should be: removed");
-                self.bodies.insert(member, body);
-                self.tasks.spawn(async move { hands.take_down(member, id).await });
-            }
-        }
-    }
-
-    /// What the sensors say, by container.
-    fn measured(&mut self, tick: &MetricTick) -> Measured {
-        let cpu = SeriesName::of("cpu_percent");
-        let mut measured = Measured { host: tick.host.get(&cpu), ..Measured::default() };
-        for (member, body) in &mut self.bodies {
-            let Some(facts) = &body.facts else { continue };
-            let values =
-                tick.containers.iter().find(|(name, _)| **name == facts.name).map(|(_, values)| values);
-            body.known.cpu_percent = values.and_then(|values| values.get(&cpu));
-            measured.containers.extend(body.known.cpu_percent.map(|percent| (*member, percent)));
-        }
-        measured
-    }
-
-    fn decide(&mut self, measured: Option<Measured>) {
-        let (tally, look, works, now) = (self.desk.take(), self.desk.look(), self.works(), Timestamp::now());
-        let steady: Vec<MemberId> = self
-            .bodies
-            .iter()
-            .filter(|(_, body)| body.ready.is_some_and(|ready| ready < tally.begun))
-            .map(|(member, _)| *member)
-            .collect();
-        let ages: Vec<f64> = self
-            .bodies
-            .values()
-            .filter(|body| body.ready.is_some())
-            .map(|body| now.since(body.known.since).as_secs_f64())
-            .collect();
-        let moment = Moment {
-            tally: &tally,
-            waiting: look.queued,
-            in_flight: look.in_flight,
-            counts: self.plan.stages(&works),
-            remaining: self.plan.remaining(self.control.boot_guess, self.desk.now()),
-            boot: self.plan.boot(),
-            measured: measured.as_ref(),
-            steady: &steady,
-            ages: &ages,
-            millicores: self.millicores,
-            first: !std::mem::replace(&mut self.decided, true),
-        };
-        let (seen, period) = (moment.observation(), moment.period());
-        let decision = self.controller.decide(&seen);
-        self.plan.want(decision.target);
-        self.tell(&decision, seen.containers());
-        let before = self.decisions.back().and_then(|before| before.forecast);
-        self.remember(PoolDecision {
-            time: now,
-            period,
-            have: seen.containers(),
-            want: decision.target,
-            reason: decision.reason.clone(),
-            forecast: decision.forecast.map(|forecast| forecast.arrivals),
-            forecast_was: before,
-        });
-        self.write(&Record::Decided { seen, decision });
-    }
-
-    fn tell(&self, decision: &Decision, have: u32) {
-        let (pool, want, reason) = (self.name(), decision.target, &decision.reason);
-        if decision.delta == 0 {
-            tracing::debug!(%pool, have, want, reason, "decided");
-        } else {
-            tracing::info!(%pool, have, want, reason, "decided");
-        }
-    }
-
-    fn remember(&mut self, decision: PoolDecision) {
-        if self.decisions.len() == DECISIONS {
-            self.decisions.pop_front();
-        }
-        self.decisions.push_back(decision);
-    }
-
-    fn write(&mut self, record: &Record) {
-        let Some(log) = &mut self.log else { return };
-        match log.add(record) {
-            Ok(true) => return,
-            Ok(false) => tracing::warn!(pool = %self.name(), "the record is full; nothing more is recorded"),
-            Err(error) => {
-                tracing::warn!(pool = %self.name(), %error, "the record cannot be written; it ends")
-            }
-        }
-        self.log = None;
     }
 
     fn publish(&self) {

@@ -31,58 +31,68 @@ pub struct PoolConfig {
     env: BTreeMap<String, String>,
 }
 
-/// What is wrong with a specification; names the field and says what would be right.
+/// What is wrong with a specification.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct PoolSpecError(String);
+#[error("{field}: {problem}")]
+pub struct PoolSpecError {
+    /// The field.
+    pub field: &'static str,
+    /// What is wrong with it, and what would be right.
+    pub problem: String,
+}
 
 impl PoolConfig {
     /// Checks `spec`. `env` is the environment of each container; it is told to the engine and to nobody else.
     pub fn new(name: PoolName, spec: PoolSpec, env: BTreeMap<String, String>) -> Result<Self, PoolSpecError> {
-        let wrong = |what: String| Err(PoolSpecError(what));
+        let wrong = |field, problem: String| Err(PoolSpecError { field, problem });
+        let named =
+            |field, error: &dyn std::fmt::Display| PoolSpecError { field, problem: error.to_string() };
         let controller: ControllerKind =
-            spec.controller.parse().map_err(|error| PoolSpecError(format!("controller: {error}")))?;
-        let bounds = Bounds::new(spec.min, spec.max)
-            .map_err(|error| PoolSpecError(format!("min and max: {error}")))?;
+            spec.controller.parse().map_err(|error| named("controller", &error))?;
+        let bounds = Bounds::new(spec.min, spec.max).map_err(|error| named("max", &error))?;
         let bounds = controller.bounds(bounds);
         if spec.image.is_empty() || clean(&spec.image, 400) != spec.image {
-            return wrong("image: give the name or id of an image".to_owned());
+            return wrong("image", "give the name or id of an image".to_owned());
         }
-        if let Some(base) = spec.port_base
-            && (base == 0 || u32::from(base) + 3 * bounds.max() > u32::from(u16::MAX))
-        {
-            return wrong(format!(
-                "port_base: {base} leaves no room for {} ports: give one from 1 to {}",
-                3 * bounds.max(),
-                u32::from(u16::MAX) - 3 * bounds.max()
-            ));
+        let most = u32::from(u16::MAX) - 3 * bounds.max();
+        if spec.port_base.is_some_and(|base| base == 0 || u32::from(base) > most) {
+            let why =
+                format!("there must be {} ports from it on: give one from 1 to {most}", 3 * bounds.max());
+            return wrong("port_base", why);
         }
         if let Some(network) = &spec.network
             && (network == "host" || network == "none" || network.contains(':') || network.is_empty())
         {
-            return wrong(format!(
-                "network: {:?} is none of a container's own: give the name of a bridge network",
-                clean(network, 60)
-            ));
+            let network = clean(network, 60);
+            return wrong(
+                "network",
+                format!("{network:?} is no network of containers: give the name of one"),
+            );
         }
         if let Some(label) = spec.labels.keys().find(|key| key.starts_with(OURS)) {
-            return wrong(format!("labels: {:?} begins with {OURS:?}, which is ours", clean(label, 60)));
+            return wrong("labels", format!("{:?} begins with {OURS:?}, which is ours", clean(label, 60)));
         }
-        if spec.queue > MOST_QUEUED || spec.concurrency == 0 || spec.port == 0 {
-            return wrong(format!("queue: at most {MOST_QUEUED}; concurrency and port: at least 1"));
+        if spec.queue > MOST_QUEUED {
+            return wrong("queue", format!("at most {MOST_QUEUED}"));
         }
-        if spec
-            .ready_path
-            .as_ref()
-            .is_some_and(|path| !path.starts_with('/') || path.parse::<http::Uri>().is_err())
-        {
-            return wrong("ready_path: give a path that begins with /".to_owned());
+        if spec.concurrency == 0 {
+            return wrong("concurrency", "at least 1".to_owned());
         }
-        if spec.period_ms < 100 || spec.cpus.is_some_and(|cpus| !(0.01..=1024.0).contains(&cpus)) {
-            return wrong("period_ms: at least 100; cpus: 0.01 to 1024".to_owned());
+        if spec.port == 0 {
+            return wrong("port", "from 1 to 65535".to_owned());
+        }
+        let is_path = |path: &String| path.starts_with('/') && path.parse::<http::Uri>().is_ok();
+        if !spec.ready_path.as_ref().is_none_or(is_path) {
+            return wrong("ready_path", "give a path that begins with /".to_owned());
+        }
+        if spec.period_ms < 100 {
+            return wrong("period_ms", "at least 100".to_owned());
+        }
+        if spec.cpus.is_some_and(|cpus| !(0.01..=1024.0).contains(&cpus)) {
+            return wrong("cpus", "from 0.01 to 1024".to_owned());
         }
         if !(spec.load > 0.0 && spec.load <= 1.0) {
-            return wrong("load: a share above 0 and at most 1".to_owned());
+            return wrong("load", "a share above 0 and at most 1".to_owned());
         }
         Ok(Self { name, spec, controller, bounds, env })
     }

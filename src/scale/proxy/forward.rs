@@ -153,13 +153,13 @@ impl Proxy {
         };
         match answer {
             Ok(Ok(response)) => Tried::Answered(response, sender),
-            Ok(Err(mut error)) => match error.take_message() {
-                Some(request) => Tried::Unsent(request),
-                None => {
-                    tracing::debug!(container = %endpoint.name, error = %error.error(), "no answer");
-                    Tried::Broken
+            Ok(Err(mut error)) => {
+                if let Some(request) = error.take_message() {
+                    return Tried::Unsent(request);
                 }
-            },
+                tracing::debug!(container = %endpoint.name, error = %error.error(), "no answer");
+                Tried::Broken
+            }
             Err(_) => Tried::Silent,
         }
     }

@@ -22,7 +22,7 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// How long a request waited for a container, milliseconds.
-pub(super) const WAIT: HeaderName = HeaderName::from_static("x-dockhealth-wait-ms");
+pub(crate) const WAIT: HeaderName = HeaderName::from_static("x-dockhealth-wait-ms");
 /// The container that answered.
 pub(super) const CONTAINER: HeaderName = HeaderName::from_static("x-dockhealth-container");
 

@@ -15,7 +15,10 @@ mod headers;
 mod relay;
 mod server;
 mod stall;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use connections::Connections;
 pub(crate) use forward::{Limits, Proxy};
+pub(crate) use headers::WAIT;
 pub(crate) use server::serve;

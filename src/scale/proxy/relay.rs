@@ -52,12 +52,13 @@ impl Relay {
         }
     }
 
-    fn broken(&mut self, why: Broken) -> Option<Result<Frame<Bytes>, Broken>> {
+    /// It broke off: its container is suspect.
+    fn broken(&mut self, why: Broken) -> Broken {
         if let Some((lease, _)) = self.place.take() {
             tracing::debug!(container = %lease.endpoint().name, %why, "an answer broke off");
             lease.broke();
         }
-        Some(Err(why))
+        why
     }
 }
 
@@ -79,7 +80,7 @@ impl Body for Relay {
                     }
                     Some(Ok(frame))
                 }
-                Some(Err(error)) => this.broken(error.into()),
+                Some(Err(error)) => Some(Err(this.broken(error.into()))),
                 None => {
                     this.through();
                     None
@@ -99,7 +100,7 @@ impl Body for Relay {
         });
         let why = ready!(patience.as_mut().poll(context));
         this.patience = None;
-        Poll::Ready(this.broken(why.into()))
+        Poll::Ready(Some(Err(this.broken(why.into()))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -5,18 +5,18 @@ use super::{Figures, Step};
 /// One request that ended; seconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Served {
-    pub(super) arrived_s: f64,
-    pub(super) begun_s: f64,
-    pub(super) ended_s: f64,
+    pub(super) arrived: f64,
+    pub(super) begun: f64,
+    pub(super) ended: f64,
 }
 
 /// The figures of requests, at least one, and decisions; to thousandths of a second.
 pub(super) fn figures(served: &[Served], steps: &[Step], container_s: f64, peak: u32) -> Figures {
     let count = served.len() as f64;
-    let mut sojourns: Vec<f64> = served.iter().map(|one| one.ended_s - one.arrived_s).collect();
+    let mut sojourns: Vec<f64> = served.iter().map(|one| one.ended - one.arrived).collect();
     sojourns.sort_by(f64::total_cmp);
-    let waits: f64 = served.iter().map(|one| one.begun_s - one.arrived_s).sum();
-    let last = served.iter().map(|one| one.ended_s).fold(0.0, f64::max);
+    let waits: f64 = served.iter().map(|one| one.begun - one.arrived).sum();
+    let last = served.iter().map(|one| one.ended).fold(0.0, f64::max);
     let directions: Vec<i32> =
         steps.iter().map(|step| step.decision.delta.signum()).filter(|sign| *sign != 0).collect();
     let reversals = directions.windows(2).filter(|pair| pair[0] != pair[1]).count();

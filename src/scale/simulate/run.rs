@@ -127,9 +127,9 @@ impl<'a> Run<'a> {
     fn done(&mut self, id: u32) {
         if let Some(work) = self.host.done(id) {
             self.served.push(Served {
-                arrived_s: self.plan.arrivals[work.request].at.seconds(),
-                begun_s: work.begun_s,
-                ended_s: self.host.now_s,
+                arrived: self.plan.arrivals[work.request].at.seconds(),
+                begun: work.begun_s,
+                ended: self.host.now_s,
             });
         }
     }

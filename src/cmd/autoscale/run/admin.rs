@@ -64,7 +64,7 @@ async fn answer(
         return Ok(json(&decisions.ok_or_else(|| Problem::unavailable("the pool is ending"))?));
     }
     Query::parse(query, &[])?;
-    Ok(json(&pool.status()))
+    Ok(json(&pool.status().await))
 }
 
 fn limit(text: &str) -> Result<u32, String> {

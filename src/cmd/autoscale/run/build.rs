@@ -82,7 +82,7 @@ mod tests {
             .map(|entry| entry.unwrap().path().unwrap().display().to_string())
             .collect();
         names.sort();
-        assert_eq!(names, ["", "Dockerfile", "src", "src/app.py"]);
+        assert_eq!(names, ["./", "Dockerfile", "src", "src/app.py"]);
         std::fs::write(dir.path().join(IGNORE), ".env\n").unwrap();
         let error = archive(dir.path()).unwrap_err().to_string();
         assert!(error.contains("docker build"), "{error}");

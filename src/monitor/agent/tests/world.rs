@@ -109,6 +109,7 @@ impl World {
             bus: Arc::new(self.bus.clone()),
             db: db.clone(),
             sampling: None,
+            network: None,
             faults: None,
             pools: None,
         };

@@ -1,0 +1,100 @@
+/* The kernel's own types, as far as our tracepoint programs read them. Only names and kinds of fields count: where each lies
+ * is looked up in the running kernel's BTF when a program is loaded (CO-RE). */
+#ifndef DOCKHEALTH_KERNEL_TYPES_H
+#define DOCKHEALTH_KERNEL_TYPES_H
+
+#include "kernel.h"
+
+#define CORE __attribute__((preserve_access_index))
+
+struct ns_common {
+	u32 inum;
+} CORE;
+
+struct net {
+	struct ns_common ns;
+} CORE;
+
+typedef struct {
+	struct net *net;
+} CORE possible_net_t;
+
+struct rtnl_link_ops {
+	const char *kind;
+} CORE;
+
+struct net_device {
+	int ifindex;
+	u32 flags;
+	void *rx_handler;
+	possible_net_t nd_net;
+	const struct rtnl_link_ops *rtnl_link_ops;
+} CORE;
+
+struct skb_shared_info {
+	u16 gso_segs;
+} CORE;
+
+struct bytes16 {
+	u8 bytes[16];
+};
+
+struct sock_common {
+	struct bytes16 skc_v6_daddr;
+	u32 skc_daddr;
+	u16 skc_family;
+	possible_net_t skc_net;
+} CORE;
+
+struct sock {
+	struct sock_common __sk_common;
+	u16 sk_protocol;
+} CORE;
+
+struct tcp_sock {
+	u32 srtt_us;
+} CORE;
+
+struct dst_entry {
+	struct net_device *dev;
+} CORE;
+
+struct sk_buff {
+	struct net_device *dev;
+	struct sock *sk;
+	u32 len;
+	u16 mac_len;
+	u16 protocol;
+	u16 network_header;
+	unsigned char *head;
+	u32 end;
+	unsigned long _skb_refdst;
+} CORE;
+
+struct kernfs_node {
+	u64 id;
+} CORE;
+
+struct cgroup {
+	struct kernfs_node *kn;
+} CORE;
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+} CORE;
+
+struct css_set {
+	struct cgroup_subsys_state *subsys[1];
+	struct cgroup *dfl_cgrp;
+} CORE;
+
+struct task_struct {
+	struct css_set *cgroups;
+} CORE;
+
+enum cgroup_subsys_id { cpuacct_cgrp_id };
+
+/* Reads a field of the kernel's where a plain access would not be allowed. */
+#define READ(to, from) bpf_probe_read_kernel(&(to), sizeof(to), __builtin_preserve_access_index(&(from)))
+
+#endif
