@@ -16,10 +16,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -186,7 +185,7 @@ struct One {
 /// A pool at work, and who else may not work on it.
 struct Running {
     handle: PoolHandle,
-    work: BoxFuture<'static, ()>,
+    work: JoinHandle<()>,
     stop: CancellationToken,
     _claim: PoolClaim,
 }
@@ -275,7 +274,7 @@ impl One {
         };
         let stop = self.shutdown.child_token();
         let (handle, work) = pool(config, parts, stop.clone());
-        Ok(Running { handle, work: Box::pin(work), stop, _claim: claim })
+        Ok(Running { handle, work: tokio::spawn(work), stop, _claim: claim })
     }
 
     /// Runs it until it must be begun anew, or ends.
@@ -287,7 +286,7 @@ impl One {
         tokio::spawn(paced);
         loop {
             tokio::select! {
-                () = &mut work => break,
+                _ = &mut work => break,
                 changed = wanted.changed() => {
                     let spec = wanted.borrow().clone();
                     let changes = spec.filter(|_| changed.is_ok()).and_then(|spec| {
@@ -300,7 +299,8 @@ impl One {
                     if !changed {
                         stop.cancel();
                         self.news.notify_one();
-                        work.await;
+                        // A panic in it is told by the runtime.
+                        let _ = work.await;
                         break;
                     }
                 }

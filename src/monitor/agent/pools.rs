@@ -133,23 +133,16 @@ impl Desk {
 
     /// What happened since the last look, and whether a report would read differently.
     pub(super) fn look(&mut self) -> (Vec<EventDraft>, bool) {
-        let statuses = self.statuses();
-        let mut drafts = Vec::new();
-        let mut after = BTreeMap::new();
-        for status in &statuses {
-            let (known, said) = next(self.known.remove(&status.name), status);
+        let (mut drafts, mut after) = (Vec::new(), BTreeMap::new());
+        for status in self.statuses() {
+            let (known, said) = next(self.known.get(&status.name).cloned(), &status);
             drafts.extend(said);
-            after.insert(status.name.clone(), known);
+            after.insert(status.name, known);
         }
-        let gone = std::mem::take(&mut self.known);
-        drafts.extend(gone.into_keys().map(|name| ended(&name)));
-        let changed = !drafts.is_empty() || self.differ(&after);
+        drafts.extend(self.known.keys().filter(|name| !after.contains_key(*name)).map(ended));
+        let changed = self.known != after;
         self.known = after;
         (drafts, changed)
-    }
-
-    fn differ(&self, after: &BTreeMap<PoolName, Known>) -> bool {
-        self.known != *after
     }
 
     /// Answers how a pool is; takes no longer than its keeper does.
