@@ -243,6 +243,7 @@ mod tests {
         places.next_interval();
         assert!(places.owner(web).is_some(), "packets of its end may still be read");
         places.next_interval();
+        places.next_interval();
         assert!(places.owner(web).is_none());
     }
 }
