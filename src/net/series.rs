@@ -180,9 +180,7 @@ fn name_of(peer: &Peer) -> Option<String> {
         .or_else(|| peer.address.map(|address| address.to_string()))
 }
 
-fn largest<'a>(
-    all: BTreeMap<(&'a ContainerName, String), Sums>,
-) -> BTreeMap<(&'a ContainerName, String), Sums> {
+fn largest(all: BTreeMap<(&ContainerName, String), Sums>) -> BTreeMap<(&ContainerName, String), Sums> {
     let mut of_each: BTreeMap<&ContainerName, Vec<(String, Sums)>> = BTreeMap::new();
     for ((name, peer), sums) in all {
         of_each.entry(name).or_default().push((peer, sums));
@@ -224,4 +222,36 @@ fn drops(interval: &Interval) -> Vec<(ContainerName, String, u64)> {
         );
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::{NetworkReport, decode};
+    use crate::model::metric;
+
+    #[test]
+    fn an_interval_becomes_rates_of_the_catalogue() {
+        let bytes = include_bytes!("../../tests/fixtures/protocol/v1/network_report.json");
+        let mut interval = decode::<NetworkReport>(bytes).unwrap().interval;
+        let told = series(&interval, Some(4096));
+        let web = &told.containers[&"web.1".parse().unwrap()];
+        let value = |name: &str| web.get(&name.parse().unwrap());
+        assert_eq!(value("net_retransmits_per_second"), Some(0.3));
+        assert_eq!(value("peer_tx_bytes_per_second/db"), Some(73_160.4));
+        assert_eq!(value("peer_rtt_ms/db"), Some(0.12));
+        assert_eq!(value("peer_rx_bytes_per_second/203.0.113.9"), Some(0.0));
+        assert_eq!(value("net_dropped_per_second/NETFILTER_DROP"), None, "drops are not measured there");
+        let db = &told.containers[&"db".parse().unwrap()];
+        assert!(db.get(&"net_latency_p99_us".parse().unwrap()).is_some(), "of packets that it received");
+        assert_eq!(told.host.get(&"net_table_bytes".parse().unwrap()), Some(4096.0));
+        let all = told.containers.values().flat_map(|values| values.iter()).chain(told.host.iter());
+        assert!(all.clone().count() > 10);
+        for (name, _) in all {
+            let known = metric(name.metric()).unwrap_or_else(|| panic!("{name} is in no catalogue"));
+            assert_eq!(known.part.is_some(), name.part().is_some(), "{name}");
+        }
+        interval.end = interval.start;
+        assert_eq!(series(&interval, None), NetworkSeries::default(), "no time, no rate");
+    }
 }

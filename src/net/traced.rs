@@ -142,7 +142,7 @@ impl Traced {
             if runs { Measured::Yes } else { Measured::No }
         };
         let tcp = TcpParts { retransmits: runs(Tap::Retransmits), connections: runs(Tap::States) };
-        Ok(roll(came, places, tcp, &self.reasons))
+        Ok(roll(&came, places, tcp, &self.reasons))
     }
 
     /// Makes room: entries of nobody known that are idle, of the idle when there is little left, and of epochs long over.
