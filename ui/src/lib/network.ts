@@ -59,15 +59,13 @@ export function latency(edge: NetEdge | undefined): string {
   return (edge?.latency_kind === 'half_rtt' ? '~' : '') + micros(edge?.latency_us_p50);
 }
 
-/** A link in words. */
-export function told(link: Link): string {
+/** A link in words: how much and how fast, and what is wrong. */
+export function told(link: Link): [string, string] {
   const [there, back] = link.edges;
   const slow = there?.latency_us_p50 !== null && there?.latency_us_p50 !== undefined ? there : back;
-  const parts = [rate(link.rate)];
-  if (slow?.latency_us_p50 !== null && slow?.latency_us_p50 !== undefined) parts.push(latency(slow));
-  if (link.loss) parts.push(`${percent(link.loss)} lost`);
-  if (link.retransmits) parts.push(`${count(link.retransmits)} sent again`);
-  return parts.join(' · ');
+  const known = slow?.latency_us_p50 !== null && slow?.latency_us_p50 !== undefined;
+  const wrong = [link.loss ? `${percent(link.loss)} lost` : '', link.retransmits ? `${count(link.retransmits)} sent again` : ''];
+  return [rate(link.rate) + (known ? ` · ${latency(slow)}` : ''), wrong.filter(Boolean).join(' · ')];
 }
 
 export interface Spot {
@@ -93,14 +91,14 @@ export interface Layout {
 }
 
 export const NODE = { width: 176, height: 28 };
-const GAP = 150;
+const GAP = 180;
 const PAD = 12;
 const ROW = NODE.height + 6;
 
 /** Hosts as boxes in columns, each with its projects, each with its containers: the same for the same names. */
 export function layout(nodes: readonly NetNode[], width: number): Layout {
   const box = NODE.width + 2 * PAD;
-  const columns = Math.max(1, Math.floor((width - 60 + GAP) / (box + GAP)));
+  const columns = Math.max(1, Math.floor(width / (box + GAP)));
   const hosts = new Map<string, Map<string, NetNode[]>>();
   const rank = (node: NetNode) => `${node.hostname === null || node.hostname === undefined ? 1 : 0}${node.hostname ?? ''}`;
   const group = (node: NetNode) => (node.kind === 'container' ? (node.project ?? '') : '');
@@ -130,22 +128,53 @@ export function layout(nodes: readonly NetNode[], width: number): Layout {
     out.boxes.push({ label, x, y: top, height: y - top });
     heights[column] = y + 16;
   }
-  out.width = heights.length * (box + GAP) - GAP + 60;
+  out.width = heights.length * (box + GAP) - 40;
   out.height = Math.max(...heights, 80);
   return out;
 }
 
+export interface Curve {
+  d: string;
+  /** Where its words begin: in the gap beside the left one of the two. */
+  x: number;
+  y: number;
+}
+
 /** The line of a link as an SVG path, and where its words stand. */
-export function curve(a: Spot, b: Spot): { d: string; x: number; y: number } {
+export function curve(a: Spot, b: Spot): Curve {
   const [left, right] = a.column <= b.column ? [a, b] : [b, a];
   const [ya, yb] = [left.y + NODE.height / 2, right.y + NODE.height / 2];
   const xa = left.x + NODE.width;
   if (left.column === right.column) {
     const out = xa + 24 + Math.min(70, Math.abs(ya - yb) / 5);
-    return { d: `M${xa} ${ya}C${out} ${ya} ${out} ${yb} ${xa} ${yb}`, x: xa + (out - xa) * 0.75, y: (ya + yb) / 2 };
+    return { d: `M${xa} ${ya}C${out} ${ya} ${out} ${yb} ${xa} ${yb}`, x: xa + (out - xa) * 0.75 + 4, y: (ya + yb) / 2 };
   }
-  const middle = (xa + right.x) / 2;
-  return { d: `M${xa} ${ya}C${middle} ${ya} ${middle} ${yb} ${right.x} ${yb}`, x: middle, y: (ya + yb) / 2 };
+  const [middle, x] = [(xa + right.x) / 2, xa + PAD + 20];
+  // How far along the line has come at x: it runs to the right all the way.
+  let [low, high] = [0, 1];
+  for (let step = 0; step < 12; step += 1) {
+    const t = (low + high) / 2;
+    const at = xa * (1 - t) ** 3 + 3 * middle * t * (1 - t) + right.x * t ** 3;
+    if (at < x) low = t;
+    else high = t;
+  }
+  const y = ya + (yb - ya) * low * low * (3 - 2 * low);
+  return { d: `M${xa} ${ya}C${middle} ${ya} ${middle} ${yb} ${right.x} ${yb}`, x, y };
+}
+
+/** Room that words take. */
+const WORDS = { width: 150, height: 27 };
+
+/** Moves words down until none stand on others. */
+export function apart<T extends Curve>(all: T[]): T[] {
+  const placed: T[] = [];
+  for (const one of all) {
+    let y = one.y;
+    const hit = () => placed.find((other) => Math.abs(other.x - one.x) < WORDS.width && Math.abs(other.y - y) < WORDS.height);
+    for (let other = hit(); other; other = hit()) y = other.y + WORDS.height;
+    placed.push({ ...one, y });
+  }
+  return placed;
 }
 
 /** A graph of more nodes than these shows projects, or hosts. */
