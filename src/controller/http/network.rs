@@ -63,6 +63,7 @@ pub(super) struct MapView {
 
 /// One end.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[schema(as = MapNode)]
 pub(super) struct NodeView {
     /// Names it in edges and questions: `HOST/CONTAINER`, `gateway:HOST`, `external`, ...
     id: String,
@@ -85,6 +86,7 @@ pub(super) struct NodeView {
 
 /// What went from one node to another. Null is not known, never 0.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = MapEdge)]
 pub(super) struct EdgeView {
     /// The sender's id.
     from: String,

@@ -5,6 +5,7 @@ export type PageName =
   | 'fleet'
   | 'host'
   | 'container'
+  | 'network'
   | 'events'
   | 'incidents'
   | 'drills'
@@ -24,6 +25,7 @@ const PAGES: [RegExp, PageName][] = [
   [/^\/$/, 'fleet'],
   [/^\/hosts\/([^/]+)$/, 'host'],
   [/^\/containers\/([^/]+)\/([^/]+)$/, 'container'],
+  [/^\/network$/, 'network'],
   [/^\/events$/, 'events'],
   [/^\/incidents$/, 'incidents'],
   [/^\/drills$/, 'drills'],
