@@ -1,12 +1,12 @@
 //! How long a decision takes: `francis` at 64 containers, in the middle of a burst, where most plans are compared. Prints
-//! JSON; fails when more than one of 100 decisions takes longer than a millisecond.
+//! JSON; fails when one takes longer than a millisecond.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark fails by panicking")]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use dockhealth::scale::control::{Bounds, ControlSettings, ControllerKind, Micros, Observation};
+use dockhealth::scale::control::{Bounds, ControlSettings, Controller, ControllerKind, Micros, Observation};
 use serde_json::json;
 
 const CONTAINERS: u32 = 64;
@@ -21,7 +21,7 @@ fn backlog(step: u32, ready: u32) -> Observation {
         period: Micros::from_secs(2),
         queued: (step % 50) * 8,
         in_flight: ready,
-        arrivals: u32::from(step % 20 == 0),
+        arrivals: u32::from(step.is_multiple_of(20)),
         completions: ready / 6,
         in_service: busy,
         ready,
@@ -38,23 +38,27 @@ fn main() {
     let settings = ControlSettings::new(Bounds::new(2, CONTAINERS).unwrap());
     let mut slow = false;
     for kind in ["francis", "regulator", "hpa", "kpa"].map(|name| name.parse::<ControllerKind>().unwrap()) {
-        let mut controller = kind.build(&settings);
-        let mut times: Vec<Duration> = (0..2_000)
+        // The best of several that decide alike: what is measured is the decision, not who else runs.
+        let mut controllers: Vec<_> = (0..5).map(|_| kind.build(&settings)).collect();
+        let mut times: Vec<Duration> = (0..1_000)
             .map(|step| {
                 let seen = backlog(step, 2 + (step * 3) % (CONTAINERS - 1));
-                let begun = Instant::now();
-                black_box(controller.decide(black_box(&seen)));
-                begun.elapsed()
+                let decide = |controller: &mut Box<dyn Controller>| {
+                    let begun = Instant::now();
+                    black_box(controller.decide(black_box(&seen)));
+                    begun.elapsed()
+                };
+                controllers.iter_mut().map(decide).min().unwrap()
             })
             .collect();
         times.sort_unstable();
         let micros = |share: usize| times[(times.len() - 1) * share / 100].as_secs_f64() * 1e6;
-        let (median, most) = (micros(50), micros(99));
+        let (median, most) = (micros(50), micros(100));
         println!(
             "{}",
-            json!({"controller": kind, "median_us": median, "p99_us": most, "max_us": micros(100)})
+            json!({"controller": kind, "median_us": median, "p99_us": micros(99), "max_us": most})
         );
         slow |= most > ALLOWED.as_secs_f64() * 1e6;
     }
-    assert!(!slow, "99 of 100 decisions take less than {ALLOWED:?}");
+    assert!(!slow, "every decision takes less than {ALLOWED:?}");
 }

@@ -16,6 +16,9 @@ use super::{ControlSettings, Controller, Decision, Observation};
 const SHORTEST: f64 = 6.0;
 const LONGEST: f64 = 30.0;
 
+/// How far apart the numbers of the plans lie that are tried first.
+const COARSE: usize = 6;
+
 /// The model predictive controller.
 #[derive(Debug)]
 pub(super) struct Francis {
@@ -47,12 +50,20 @@ struct Course {
     wanted: f64,
 }
 
+/// The cheapest plan so far.
+#[derive(Debug, Clone, Copy)]
+struct Best {
+    /// What it costs, how far its first number is from what is there, and its second from its first.
+    rank: (f64, u32, u32),
+    /// Its first number.
+    first: u32,
+}
+
 /// Everything about the periods ahead that does not depend on the plan.
 struct Search<'a> {
     terms: &'a Terms,
     settings: &'a ControlSettings,
     there: u32,
-    lowest: u32,
     start: Course,
     /// For each period ahead: requests that come.
     come: Vec<f64>,
@@ -75,7 +86,6 @@ impl<'a> Search<'a> {
             terms,
             settings: &outlook.settings,
             there,
-            lowest: terms.lowest,
             start: Course {
                 cost: 0.0,
                 requests: f64::from(seen.requests()),
@@ -92,31 +102,39 @@ impl<'a> Search<'a> {
 
     /// The first number of the cheapest plan, the least change among equals; and the requests expected a period from now.
     fn cheapest(&self) -> (u32, f64) {
-        let (lowest, highest) = (self.lowest, self.terms.highest);
-        let mut best: Option<((f64, u32, u32), u32)> = None;
-        let mut expected = self.start.requests;
+        // A good plan of a few is known soon, and most of the others are dearer before they are played to the end.
+        let few = self.cheapest_of(None, COARSE);
+        let best = self.cheapest_of(few, 1);
+        let first = best.map_or(self.there, |best| best.first);
+        let one = self.play(self.start, first, (0, 1), (0.0, 0), f64::INFINITY);
+        (first, one.map_or(self.start.requests, |one| one.requests))
+    }
+
+    /// The best of `known` and of the plans whose numbers lie `apart`.
+    fn cheapest_of(&self, known: Option<Best>, apart: usize) -> Option<Best> {
+        let (lowest, highest) = (self.terms.lowest, self.terms.highest);
+        let mut best = known;
         // What is there beyond the bounds must go in any case.
         let stay = self.settings.bounds.max().min(self.there);
         let stay = (stay > highest).then_some(stay);
-        for first in (lowest..=highest).chain(stay) {
-            let limit = best.map_or(f64::INFINITY, |((cost, ..), _)| cost + 1e-6);
-            let turn = self.terms.boot_periods.min(self.come.len());
-            let Some(begun) = self.play(self.start, first, (0, turn), (0.0, 0), limit) else { continue };
+        let turn = self.terms.boot_periods.min(self.come.len());
+        for first in (lowest..=highest).step_by(apart).chain(stay) {
+            let limit = |best: Option<Best>| best.map_or(f64::INFINITY, |best| best.rank.0 + 1e-6);
+            let Some(begun) = self.play(self.start, first, (0, turn), (0.0, 0), limit(best)) else {
+                continue;
+            };
             let more = f64::from(first.saturating_sub(self.there));
-            for second in lowest..=highest.max(first) {
-                let limit = best.map_or(f64::INFINITY, |((cost, ..), _)| cost + 1e-6);
+            for second in (lowest..=highest.max(first)).step_by(apart) {
                 let rest = (turn, self.come.len());
-                let Some(end) = self.play(begun, second, rest, (more, turn), limit) else { continue };
+                let Some(end) = self.play(begun, second, rest, (more, turn), limit(best)) else { continue };
                 let cost = ((end.cost + self.tail(&end)) * 1e6).round() / 1e6;
                 let rank = (cost, first.abs_diff(self.there), second.abs_diff(first));
-                if best.is_none_or(|(least, _)| rank < least) {
-                    best = Some((rank, first));
-                    let one = self.play(self.start, first, (0, 1), (0.0, 0), f64::INFINITY);
-                    expected = one.map_or(expected, |one| one.requests);
+                if best.is_none_or(|best| rank < best.rank) {
+                    best = Some(Best { rank, first });
                 }
             }
         }
-        (best.map_or(self.there, |(_, first)| first), expected)
+        best
     }
 
     /// Plays `wanted` containers for the periods from `span.0` to before `span.1`, with `earlier.0` ordered at the
@@ -138,16 +156,16 @@ impl<'a> Search<'a> {
             course.old = course.old.min(wanted);
         }
         course.wanted = wanted;
+        let pace = period_s / service_s;
         let keeps = period_s * self.settings.container_cost * wanted;
-        for step in span.0..span.1 {
-            let ready = course.old
-                + self.booted[step]
-                + ordered * self.ramp[step - span.0]
-                + earlier.0 * self.ramp[step];
-            let come = self.come[step];
+        let steps = span.0..span.1;
+        let begun_earlier = self.ramp[steps.clone()].iter();
+        let periods = self.come[steps.clone()].iter().zip(&self.booted[steps]);
+        for (((come, booted), now), before) in periods.zip(&self.ramp).zip(begun_earlier) {
+            let ready = course.old + booted + ordered * now + earlier.0 * before;
             let in_reach = course.requests + come / 2.0;
-            let at_work = (ready.min(wanted) * concurrency).min(in_reach).min(useful);
-            let after = course.requests - in_reach.min(period_s / service_s * at_work) + come;
+            let at_work = least(least(least(ready, wanted) * concurrency, in_reach), useful);
+            let after = course.requests - least(in_reach, pace * at_work) + come;
             course.cost += period_s * (course.requests + after) / 2.0 + keeps;
             course.requests = after;
             if course.cost > limit {
@@ -164,4 +182,9 @@ impl<'a> Search<'a> {
         end.requests * end.requests / (2.0 * rate)
             + self.settings.container_cost * end.wanted * end.requests / rate
     }
+}
+
+/// The smaller of two numbers, neither of which is none.
+fn least(one: f64, other: f64) -> f64 {
+    if one < other { one } else { other }
 }
