@@ -20,5 +20,5 @@ pub use network::{
 pub use sse::{SseEvent, SseReader};
 pub use view::{
     AgentView, ContainerView, DeliveryView, DetailsView, EngineView, FreezeView, HostView, NotificationView,
-    NotificationsView, ReceiverView, TokenView,
+    NotificationsView, PoolDetailsView, PoolView, ReceiverView, TokenView,
 };

@@ -67,6 +67,8 @@ enum Update {
     Host(Arc<HostSnapshot>),
     /// Its containers.
     Containers(Arc<HostSnapshot>),
+    /// Its pools.
+    Pools(Arc<HostSnapshot>),
     /// What is wanted.
     Desired(DesiredChange),
 }

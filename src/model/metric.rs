@@ -163,6 +163,37 @@ pub static METRICS: &[Metric] = &[
     // Probes
     gauge("loss_percent", Container, "packets lost in the last check"),
     gauge("rtt_ms", Container, "median round trip of the last check"),
+    // Pools of the host
+    parts("pool", gauge("pool_containers_wanted", Host, "containers that its controller wants")),
+    parts("pool", gauge("pool_containers_starting", Host, "containers being made, or not ready yet")),
+    parts("pool", gauge("pool_containers_ready", Host, "containers ready for requests, busy ones included")),
+    parts("pool", gauge("pool_containers_busy", Host, "containers that work on requests")),
+    parts("pool", gauge("pool_containers_draining", Host, "containers that finish what they have, then go")),
+    parts("pool", gauge("pool_waiting", Host, "requests that wait")),
+    parts("pool", gauge("pool_in_flight", Host, "requests that containers work on")),
+    parts("pool", gauge("pool_arrivals_per_second", Host, "requests that came")),
+    parts(
+        "pool",
+        gauge("pool_forecast_per_second", Host, "requests that its controller expects in its next period"),
+    ),
+    parts("pool", gauge("pool_refused_per_second", Host, "requests that were refused")),
+    parts("pool", gauge("pool_failed_per_second", Host, "requests whose container died or was silent")),
+    parts(
+        "pool",
+        gauge(
+            "pool_wait_seconds",
+            Host,
+            "mean wait of requests given to a container in its last period; absent without any",
+        ),
+    ),
+    parts(
+        "pool",
+        gauge(
+            "pool_sojourn_seconds",
+            Host,
+            "mean time from arrival to answer in its last period; absent without any",
+        ),
+    ),
     // The machine
     parts("sensor", gauge("temperature_celsius", Host, "temperature")),
     gauge("agent_cpu_percent", Host, "CPU time of the agent itself, percent of one core"),

@@ -6,8 +6,8 @@ use crate::bus::{Capability, ContainerReport, DesiredChange, EngineReport, WhyRe
 use crate::controller::fleet::{HostSnapshot, Presence};
 use crate::model::{
     CheckRecord, ContainerId, ContainerName, DesiredEntry, DesiredState, EfficacyReport, Event, Freeze,
-    FreezeScope, Health, HostIdentity, HostName, LossPercent, NetworkRules, NoticeId, NoticeKind, RunState,
-    Scope, Threshold, Timestamp, TokenId, clean,
+    FreezeScope, Health, HostIdentity, HostName, LossPercent, NetworkRules, NoticeId, NoticeKind, PoolName,
+    PoolSpec, RunState, Scope, Threshold, Timestamp, TokenId, clean,
 };
 use crate::store::TokenRow;
 
@@ -290,6 +290,17 @@ pub enum DesiredNotice {
         /// The rules; null: those that hold where none were given.
         rules: Option<Box<NetworkRules>>,
     },
+    /// A pool.
+    Pool {
+        /// The host.
+        #[schema(value_type = String)]
+        hostname: HostName,
+        /// Its name.
+        #[schema(value_type = String)]
+        name: PoolName,
+        /// What it is to be; null: it is to end.
+        spec: Option<Box<PoolSpec>>,
+    },
 }
 
 /// One freeze that holds.
@@ -330,6 +341,7 @@ impl From<DesiredChange> for DesiredNotice {
                 Self::Freeze { hostname, freeze }
             }
             DesiredChange::Rules(rules) => Self::Rules { rules },
+            DesiredChange::Pool(key, spec) => Self::Pool { hostname: key.host, name: key.name, spec },
         }
     }
 }

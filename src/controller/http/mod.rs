@@ -19,6 +19,7 @@ mod openapi;
 mod overview;
 mod pack;
 mod placement;
+mod pools;
 mod problem;
 mod processes;
 mod range;

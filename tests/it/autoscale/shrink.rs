@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use dockhealth::docker::{Engine, EngineAddress};
 use dockhealth::model::{PoolSpec, PoolStatus};
-use dockhealth::scale::control::Bounds;
 use dockhealth::scale::pool::{PoolConfig, PoolHandle, PoolParts, pool};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +30,12 @@ async fn until(handle: &PoolHandle, what: &str, is: impl Fn(&PoolStatus) -> bool
     let mut watch = handle.watch();
     let found = tokio::time::timeout(DEADLINE, watch.wait_for(|status| is(status))).await;
     assert!(found.is_ok(), "never {what}: {:#?}", handle.status().await);
+}
+
+/// The same pool with exactly so many containers.
+fn sized(config: &PoolConfig, count: u32) -> PoolConfig {
+    let spec = PoolSpec { min: count, max: count, ..config.spec().clone() };
+    PoolConfig::new(config.name().clone(), spec, [].into()).unwrap()
 }
 
 /// Removes what a pool left.
@@ -63,7 +68,7 @@ async fn ten_scale_downs_lose_no_request() {
         log: None,
     };
     let shutdown = CancellationToken::new();
-    let (handle, running) = pool(config, parts, shutdown.clone());
+    let (handle, running) = pool(config.clone(), parts, shutdown.clone());
     let running = tokio::spawn(running);
     until(&handle, "ready", |status| status.counts.ready == 4).await;
 
@@ -84,9 +89,9 @@ async fn ten_scale_downs_lose_no_request() {
         })
         .collect();
     for round in 1..=10 {
-        assert!(handle.resize(Bounds::new(1, 1).unwrap()).await);
+        assert!(handle.change(sized(&config, 1)).await);
         until(&handle, "small", |s| s.counts.ready == 1 && s.containers.len() == 1).await;
-        assert!(handle.resize(Bounds::new(4, 4).unwrap()).await);
+        assert!(handle.change(sized(&config, 4)).await);
         until(&handle, "large", |s| s.counts.ready == 4).await;
         assert!(handle.status().await.totals.removed >= round * 3);
     }
