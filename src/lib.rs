@@ -20,5 +20,6 @@ pub mod net;
 mod netlink;
 pub mod notify;
 mod outbound;
+pub mod scale;
 pub mod simulate;
 pub mod store;

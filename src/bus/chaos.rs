@@ -31,6 +31,11 @@ pub struct ChaosOrder {
     /// Faults in force at once on each host, at most; as the scenario says, else 10, where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_concurrent: Option<u32>,
+    /// Ends early on a host, and undoes everything there, when one of these holds: `down=50%` (so many of its targets do not
+    /// run), `missed=3` (faults that did not come out as the scenario expects), `engine-faults=5` (turns in a row). Each
+    /// goes before what the scenario says of the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub abort_when: Vec<String>,
     /// Decides what is left open, together with the host's name; random where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,

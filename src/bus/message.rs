@@ -99,6 +99,9 @@ pub struct ContainerReport {
     /// What came of our actions on it; absent until one was assessed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcomes: Option<EffectCounts>,
+    /// Its label `dockhealth.maintenance` says that it is in maintenance now; absent: it does not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub maintenance_by_label: bool,
 }
 
 /// All that an agent says of its host: pushed every 5 s, and the answer to a list request.

@@ -36,8 +36,8 @@ pub use ledger::{Entry, Ledger, LedgerError};
 pub use noted::{Noted, note_of_swept};
 pub use plan::{Attack, PlannedAttack, PlannedTurn, Turn, schedule};
 pub use scenario::{
-    AbortWhen, Course, Expectation, ExpectedOutcome, Moment, Phase, SHIPPED, Scenario, ScenarioError,
-    USUAL_CONCURRENT, USUAL_LEASE,
+    AbortError, AbortWhen, AbortWord, Course, Expectation, ExpectedOutcome, Moment, Phase, SHIPPED, Scenario,
+    ScenarioError, USUAL_CONCURRENT, USUAL_LEASE,
 };
 pub use schedule::{LossPhase, LossPlan, LossPlanError, RandomLoss};
 pub use select::{Selector, TargetError, TargetWord, Targets};

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{FaultSpec, Scenario, TargetWord, Targets};
+use super::{AbortWord, FaultSpec, Scenario, TargetWord, Targets};
 use crate::bus::ChaosOrder;
 use crate::model::{clean, format_span, parse_span};
 
-/// Most faults or targets of an order.
+/// Most faults, targets or conditions of an order.
 const MOST_WORDS: usize = 100;
 /// Most faults in force at once.
 const MOST_AT_ONCE: u32 = 10_000;
@@ -37,6 +37,8 @@ pub(super) fn scenario_of(order: &ChaosOrder) -> Result<Scenario, String> {
         }
         scenario.max_concurrent = most as usize;
     }
+    let conditions: Vec<AbortWord> = words("abort_when", &order.abort_when)?;
+    scenario.abort_when(&conditions).map_err(|error| format!("abort_when: {error}"))?;
     Ok(scenario)
 }
 
@@ -92,14 +94,20 @@ mod tests {
             targets: vec!["web-*".into(), "30%".into()],
             lasts: Some("10m".into()),
             max_concurrent: Some(3),
+            abort_when: vec!["down=50%".into(), "engine-faults=2".into()],
             ..ChaosOrder::default()
         };
         let scenario = scenario_of(&order).unwrap();
         assert_eq!((scenario.lasts(), scenario.max_concurrent), (Some(Duration::from_mins(10)), 3));
         assert_eq!(scenario.phases[0].targets.share, Some(30));
-        let shipped =
-            ChaosOrder { scenario: Some(crate::chaos::SHIPPED[2].1.into()), ..ChaosOrder::default() };
-        assert_eq!(scenario_of(&shipped).unwrap().name, "mixed");
+        assert_eq!((scenario.abort.down_percent, scenario.abort.engine_faults), (Some(50), Some(2)));
+        let shipped = ChaosOrder {
+            scenario: Some(crate::chaos::SHIPPED[2].1.into()),
+            abort_when: vec!["missed=4".into()],
+            ..ChaosOrder::default()
+        };
+        let shipped = scenario_of(&shipped).unwrap();
+        assert_eq!((shipped.name.as_str(), shipped.abort.missed), ("mixed", Some(4)));
     }
 
     #[test]
@@ -115,6 +123,14 @@ mod tests {
             ),
             (ChaosOrder { lease: Some("soon".into()), ..order() }, "lease: "),
             (ChaosOrder { max_concurrent: Some(0), ..order() }, "max_concurrent: 0 is out of range"),
+            (
+                ChaosOrder { abort_when: vec!["down=3".into()], ..order() },
+                "abort_when: down: \"3\" is not a share of the targets: write for example down=50%",
+            ),
+            (
+                ChaosOrder { abort_when: vec!["missed=3".into()], ..order() },
+                "abort_when: missed: nothing is expected of any fault here",
+            ),
             (ChaosOrder { scenario: Some("x".into()), ..order() }, "scenario: the scenario is wrong"),
             (
                 ChaosOrder { scenario: Some("x".into()), lease: Some("1s".into()), ..order() },

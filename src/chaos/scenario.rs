@@ -1,5 +1,6 @@
 //! A campaign: phases of faults, what should come of them, and when to stop. Pure; files are TOML (`docs/chaos.md`).
 
+mod abort;
 mod file;
 
 use std::fmt;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use super::{Draw, Fault, FaultKind, FaultSpec, Targets};
 use crate::model::{ContainerId, format_span};
 
+pub use abort::{AbortError, AbortWhen, AbortWord};
 pub use file::ScenarioError;
 
 /// How long a fault holds that is not done at once, where nothing else is said.
@@ -113,17 +115,6 @@ impl fmt::Display for Expectation {
         };
         write!(f, "{outcome} {}", format_span(self.within))
     }
-}
-
-/// When a campaign ends early. Its faults are undone then, as at any end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct AbortWhen {
-    /// When at least this share, in percent, of the containers that may be attacked do not run.
-    pub down_percent: Option<u8>,
-    /// When so many faults did not come out as expected.
-    pub missed: Option<u32>,
-    /// When so many turns in a row failed because of the engine.
-    pub engine_faults: Option<u32>,
 }
 
 /// When a turn is, and what decides it.

@@ -18,8 +18,8 @@ use super::settings::{OPTIONS, Resolver, Setting, parse, table as t, with_settin
 use super::{Failure, config, options};
 use crate::bus::ChaosOrder;
 use crate::chaos::{
-    AntagonistConfig, AntagonistNews, AttackMode, FaultSpec, Keeper, Ledger, NetAbility, Noted, SHIPPED,
-    Scenario, Summary, TargetWord, Targets, note_of_swept, run_antagonist, schedule, sweep,
+    AbortWord, AntagonistConfig, AntagonistNews, AttackMode, FaultSpec, Keeper, Ledger, NetAbility, Noted,
+    SHIPPED, Scenario, Summary, TargetWord, Targets, note_of_swept, run_antagonist, schedule, sweep,
 };
 use crate::docker::{ContainerSource, Engine, EngineAddress, own_container_id};
 use crate::model::{clean, format_span};
@@ -51,6 +51,13 @@ const MAX_CONCURRENT: Setting = Setting::value("COUNT").flag_only().called(
     FAULTS,
     "Faults in force at once, at most [default: 10]",
 );
+const ABORT_WHEN: Setting = Setting::list("CONDITION").flag_only().called(
+    "abort-when",
+    FAULTS,
+    "End early, and undo everything, when one holds: down=50% (so many of the targets do not run), engine-faults=5 (turns \
+     in a row that failed because of the engine), missed=3 (faults that did not come out as the scenario expects); \
+     goes before what the scenario says of the same",
+);
 const SCENARIO: Setting = Setting::value("FILE|NAME").flag_only().called(
     "scenario",
     FAULTS,
@@ -74,6 +81,7 @@ pub(super) fn command() -> Command {
         &LEASE,
         &TARGET,
         &MAX_CONCURRENT,
+        &ABORT_WHEN,
         &SCENARIO,
         &options::FOR,
         &options::SEED,
@@ -127,6 +135,7 @@ fn scenario(r: &mut Resolver) -> (Scenario, ChaosOrder) {
     let within = || parse::span(parse::millis(100, 7 * 86_400_000));
     let named = r.opt(&SCENARIO, read_scenario);
     let most = r.opt(&MAX_CONCURRENT, parse::count(1..=10_000)).map(|most| most as usize);
+    let conditions = r.list(&ABORT_WHEN, parse::typed::<AbortWord>);
     let words = r.list(&TARGET, parse::typed::<TargetWord>);
     let faults = r.list(&FAULT, parse::typed::<FaultSpec>);
     let every = r.get(&EVERY, within());
@@ -139,11 +148,12 @@ fn scenario(r: &mut Resolver) -> (Scenario, ChaosOrder) {
         targets: words.iter().map(ToString::to_string).collect(),
         lasts: lasts.map(format_span),
         max_concurrent: most.and_then(|most| u32::try_from(most).ok()),
+        abort_when: conditions.iter().map(ToString::to_string).collect(),
         ..ChaosOrder::default()
     };
     let mut scenario = if let Some((text, scenario)) = named {
-        let max_concurrent = order.max_concurrent;
-        order = ChaosOrder { scenario: Some(text), max_concurrent, ..ChaosOrder::default() };
+        let ChaosOrder { max_concurrent, abort_when, .. } = order;
+        order = ChaosOrder { scenario: Some(text), max_concurrent, abort_when, ..ChaosOrder::default() };
         for setting in [&FAULT, &EVERY, &LEASE, &TARGET, &options::FOR] {
             if r.is_given(setting) {
                 r.wrong(
@@ -158,6 +168,9 @@ fn scenario(r: &mut Resolver) -> (Scenario, ChaosOrder) {
     };
     if let Some(most) = most {
         scenario.max_concurrent = most;
+    }
+    if let Err(error) = scenario.abort_when(&conditions) {
+        r.wrong(&ABORT_WHEN, error);
     }
     scenario.spare(own_container_id().as_ref());
     (scenario, order)

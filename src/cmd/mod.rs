@@ -3,6 +3,7 @@
 mod act;
 pub mod agent;
 mod antagonist;
+mod autoscale;
 mod backtest;
 mod completions;
 pub mod config;
@@ -21,10 +22,12 @@ mod incidents;
 pub mod logging;
 mod maintenance;
 mod metrics;
+mod net;
 mod notify;
 mod options;
 mod output;
 mod own_image;
+mod pages;
 mod ping;
 mod placement;
 mod ps;
@@ -39,6 +42,7 @@ mod token;
 mod top;
 pub mod up;
 mod version;
+mod watch;
 mod why;
 
 use std::ffi::{OsStr, OsString};
@@ -72,6 +76,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: hosts::command, run: hosts::run },
     Subcommand { command: top::command, run: top::run },
     Subcommand { command: metrics::command, run: metrics::run },
+    Subcommand { command: net::command, run: net::run },
     Subcommand { command: placement::command, run: placement::run },
     Subcommand { command: backtest::command, run: backtest::run },
     Subcommand { command: events::command, run: events::run },
@@ -87,6 +92,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: dummy::command, run: dummy::run },
     Subcommand { command: demo::command, run: demo::run },
     Subcommand { command: simulate::command, run: simulate::run },
+    Subcommand { command: autoscale::command, run: autoscale::run },
     Subcommand { command: completions::command, run: completions::run },
     Subcommand { command: version::command, run: version::run },
 ];

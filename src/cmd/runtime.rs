@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::config::{LogConfig, RuntimeConfig};
-use super::{Failure, logging};
+use super::{Failure, logging, pages};
 
 /// Runs `future` on this thread, to its end.
 pub(super) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -30,7 +30,11 @@ where
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
     let runtime = builder.worker_threads(runtime.threads).enable_all().build().map_err(not_started)?;
-    runtime.block_on(async { server(until_told_to_stop()?).await })
+    runtime.block_on(async {
+        let told = until_told_to_stop()?;
+        tokio::spawn(pages::give_back());
+        server(told).await
+    })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]

@@ -1,17 +1,17 @@
 //! `dockhealth top`: the containers that use the most, and the processes of one.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::{ArgMatches, Command};
 use serde_json::Value;
 
-use super::output::{Table, WIPE, note, or_unknown, print, print_json};
+use super::output::{Table, note, or_unknown, print_json};
 use super::quantity::quantity;
 use super::reach::{self, Reach};
 use super::settings::{OPTIONS, Resolver, Setting, parse, with_settings};
 use super::target::{self, Target};
+use super::watch::{Page, Pages, WATCH, wipe};
 use super::{Failure, options};
 use crate::client::{Api, TopRowView, TopView};
 use crate::model::{HostName, ProcessList, format_span};
@@ -33,7 +33,6 @@ const PROCESSES: Setting = Setting::value("[HOST/]CONTAINER").flag_only().called
     OPTIONS,
     "List the processes of this container instead, the busiest first",
 );
-const WATCH: Setting = Setting::switch().flag_only().called("watch", OPTIONS, "Go on, anew every 5 s");
 
 /// What `--by` takes, the series that a row's mean has the unit of, and the heading over it.
 const RANKS: [(&str, Rank); 6] = [
@@ -51,9 +50,6 @@ struct Rank {
     unit: &'static str,
     heading: &'static str,
 }
-
-/// The pause between two pages.
-const AGAIN: Duration = Duration::from_secs(5);
 
 /// Its arguments.
 pub(super) fn command() -> Command {
@@ -117,35 +113,6 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     pages.each(|page| one_page(&api, &path, rank, page))
 }
 
-/// How many pages there are, and of what kind.
-#[derive(Debug, Clone, Copy)]
-struct Pages {
-    watch: bool,
-    json: bool,
-}
-
-impl Pages {
-    /// Makes one, or one after the other for ever.
-    fn each(self, mut show: impl FnMut(Page) -> Result<(), Failure>) -> Result<(), Failure> {
-        loop {
-            show(if self.json { Page::Json } else { Page::Table { clear: self.watch } })?;
-            if !self.watch {
-                return Ok(());
-            }
-            std::thread::sleep(AGAIN);
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Page {
-    Json,
-    Table {
-        /// Whether each page takes the place of the one before, where it is a terminal.
-        clear: bool,
-    },
-}
-
 fn one_page(api: &Api, path: &str, rank: Rank, page: Page) -> Result<(), Failure> {
     let values: Value = api.get(path)?;
     let Page::Table { clear } = page else { return print_json(&values) };
@@ -160,11 +127,6 @@ fn one_page(api: &Api, path: &str, rank: Rank, page: Page) -> Result<(), Failure
     show(&top, rank)?;
     left_out(top.left_out);
     Ok(())
-}
-
-/// Wipes the terminal, if `clear` and there is one.
-fn wipe(clear: bool) -> Result<(), Failure> {
-    if clear && std::io::stdout().is_terminal() { print(WIPE) } else { Ok(()) }
 }
 
 fn left_out(more: u64) {

@@ -48,6 +48,11 @@ counters! {
     Samples = "dockhealth_metric_samples_stored_total", "Samples of metrics stored.";
     TicksRefused = "dockhealth_metric_ticks_refused_total",
         "Ticks of metrics refused for good: unreadable, of an impossible time, or too large.";
+    NetworkReports = "dockhealth_network_reports_total", "Reports of hosts' container networks taken in.";
+    NetworkReportsRefused = "dockhealth_network_reports_refused_total",
+        "Such reports refused: unreadable, for another host, repeated, of an unknown process, or too long.";
+    NetworkPairsLeftOut = "dockhealth_network_pairs_left_out_total",
+        "Pairs of the network map left out because one interval had too many.";
     EventsLost = "dockhealth_events_lost_total", "Events of the controller's own that could not be stored.";
     StoreErrors = "dockhealth_store_errors_total", "Writes to the database that failed.";
     Requests = "dockhealth_http_requests_total", "HTTP requests answered.";

@@ -1,7 +1,7 @@
 //! The REST server and what it knows of the fleet.
 //!
-//! Three owners, each a task with a handle: [`fleet`] of what agents report, [`desired`] of what is wanted,
-//! [`history`] of what is stored. `http` asks their handles and never touches Docker.
+//! Four owners, each a task with a handle: [`fleet`] of what agents report, [`network`] of what they measure between
+//! containers, [`desired`] of what is wanted, [`history`] of what is stored. `http` asks their handles and never touches Docker.
 
 mod clock;
 mod config;
@@ -12,6 +12,7 @@ mod history;
 mod http;
 mod ingest;
 mod listen;
+mod network;
 mod notifier;
 mod placement;
 mod ticks;
@@ -34,6 +35,7 @@ use desired::DesiredParts;
 use fleet::{COUNTED_LONGER, FleetParts, HostSnapshot};
 use history::History;
 use ingest::IngestParts;
+use network::NetworkParts;
 use notifier::NotifierParts;
 use ticks::Ticks;
 use writes::Writes;
@@ -43,8 +45,8 @@ pub(crate) use counters::Counters;
 pub use fleet::Presence;
 pub use http::{
     Accepted, Agent, Container, ContainerDetails, DeliveryView, DesiredNotice, FreezeEntry, Host,
-    HostContainers, MaintenanceRequest, Monitoring, NewToken, Notification, NotificationList, Problem,
-    Readiness, Receiver, TlsError, TlsFiles, TlsReload, Token, TokenRequest, has_ui, mint_token,
+    HostContainers, MaintenanceRequest, Monitoring, NetworkHints, NewToken, Notification, NotificationList,
+    Problem, Readiness, Receiver, TlsError, TlsFiles, TlsReload, Token, TokenRequest, has_ui, mint_token,
 };
 pub(crate) use http::{Arrival, Gate, Query, check_door, serve};
 pub use notifier::NotifySettings;
@@ -178,10 +180,14 @@ impl Controller {
             async move { metrics.maintain(shutdown).await }
         };
         let ingest = ingest::ingest(parts, shutdown.clone());
+        let parts =
+            NetworkParts { bus: bus.clone(), fleet: fleet.clone(), counters: counters.clone(), clock };
+        let (network, network_task) = network::network(parts, shutdown.clone());
         let api = Arc::new(http::Api {
             bus,
             db: db.clone(),
             fleet,
+            network,
             agents: config.agents,
             desired,
             history,
@@ -203,6 +209,7 @@ impl Controller {
         let tasks = TaskTracker::new();
         tasks.spawn(fleet_task);
         tasks.spawn(desired_task);
+        tasks.spawn(network_task);
         tasks.spawn(ingest);
         tasks.spawn(notifier);
         tasks.spawn(upkeep);

@@ -4,6 +4,7 @@
 //! refused by some. The docker-api crate makes those calls whose answers it reads right on all of them; the rest goes
 //! through [`raw`], each with its reason.
 
+mod build;
 mod network;
 
 use std::collections::{HashMap, HashSet};

@@ -199,6 +199,11 @@ pub trait ContainerBuilder: ContainerActuator {
     async fn remove(&self, id: &ContainerId, volumes: AnonymousVolumes) -> Result<(), EngineError>;
 }
 
+/// Keeping a pool of containers: watching them and making them.
+pub trait PoolEngine: ContainerSource + ContainerBuilder {}
+
+impl<E: ContainerSource + ContainerBuilder> PoolEngine for E {}
+
 /// What becomes of a removed container's anonymous volumes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnonymousVolumes {

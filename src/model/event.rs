@@ -104,6 +104,8 @@ event_kinds! {
     Unmonitored = "unmonitored",
     /// A threshold was changed.
     ThresholdChanged = "threshold_changed",
+    /// The rules of network monitoring were changed.
+    RulesChanged = "rules_changed",
     /// Maintenance of a container began or ended.
     MaintenanceChanged = "maintenance_changed",
     /// A host spoke for the first time, or again.

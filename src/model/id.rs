@@ -100,6 +100,17 @@ text_id!(
 );
 
 text_id!(
+    /// A pool's name on its host: 1 to 40 letters, digits, `_` or `-`, beginning with a letter or digit. Names of its
+    /// containers begin with it.
+    PoolName,
+    "pool name",
+    |text| {
+        let problem = "must begin with a letter or digit, then letters, digits, '_' or '-', at most 40 in all";
+        if text.contains('.') { Err(problem) } else { name_shape(text, 40).map_err(|_| problem) }
+    }
+);
+
+text_id!(
     /// The id a Docker engine gives itself (`docker info`, field `ID`): 1 to 128 printable characters.
     EngineId,
     "engine id",

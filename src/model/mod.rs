@@ -18,6 +18,7 @@ mod metric;
 mod network;
 mod notice;
 mod pattern;
+mod pool;
 mod process;
 mod size;
 mod span;
@@ -42,7 +43,7 @@ pub use event::{Actor, Event, EventDraft, EventId, EventKind};
 pub use fault_note::{FaultMoment, FaultNote};
 pub use health::Health;
 pub use id::{
-    ContainerId, ContainerKey, ContainerName, EngineId, HostName, IdError, InstanceId, OperationId,
+    ContainerId, ContainerKey, ContainerName, EngineId, HostName, IdError, InstanceId, OperationId, PoolName,
 };
 pub use identity::{HostIdentity, InterfaceIdentity};
 pub use incident::{Incident, IncidentId, IncidentKind, IncidentMark, NoticeId, TrackedIncident};
@@ -58,6 +59,10 @@ pub use network::{
 };
 pub use notice::NoticeKind;
 pub use pattern::{NamePattern, PatternError};
+pub use pool::{
+    PoolContainer, PoolContainerState, PoolCounts, PoolDecision, PoolHealth, PoolPeriod, PoolProblem,
+    PoolSpec, PoolStatus, PoolTotals,
+};
 pub use process::{ProcessList, ProcessUse};
 pub use size::{SizeError, format_size, parse_size};
 pub use span::{Rate, SpanError, format_span, parse_span};

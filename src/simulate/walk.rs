@@ -192,6 +192,7 @@ impl Container {
             service: None,
             reason,
             outcomes: None,
+            maintenance_by_label: false,
         }
     }
 }

@@ -10,6 +10,7 @@ mod door;
 mod drills;
 mod history;
 mod measured;
+mod network_map;
 mod notify;
 mod prometheus;
 mod proxy;

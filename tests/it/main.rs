@@ -2,6 +2,7 @@
 
 mod antagonist;
 mod arch;
+mod autoscale;
 mod bpf;
 mod bus;
 mod chaos;

@@ -98,6 +98,53 @@ test('an engine that is away is said, and that containers are not blamed', async
   await visitor.leaves();
 });
 
+test('a theme chosen against the system is there at the first paint', async () => {
+  const visitor = await Visitor.comes(chrome, server, { colorScheme: 'light' });
+  const { page } = visitor;
+  const ground = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+  await page.goto('/');
+  const light = await ground();
+  await page.getByRole('button', { name: 'Switch to dark' }).click();
+  const dark = await ground();
+  assert.notEqual(light, dark);
+  // What the pages' own scripts do comes later.
+  let go;
+  const released = new Promise((resolve) => (go = resolve));
+  await page.route('**/assets/*.js', async (route) => {
+    await released;
+    await route.continue();
+  });
+  await page.reload({ waitUntil: 'commit' });
+  await page.waitForFunction(() => performance.getEntriesByName('first-contentful-paint').length > 0);
+  assert.equal(await ground(), dark);
+  go();
+  await page.getByRole('button', { name: 'Switch to light' }).waitFor();
+  await visitor.leaves();
+});
+
+test('of a single host each event is a line of its own, unless they are to be grouped', async () => {
+  // Enough for a line even where the clock cuts them in two.
+  for (let round = 0; round < 5; round += 1) {
+    await server.rest('POST', `/containers/${HOST}/registry`);
+    await server.rest('DELETE', `/containers/${HOST}/registry`);
+  }
+  const visitor = await Visitor.comes(chrome, server);
+  const { page } = visitor;
+  await page.goto('/events');
+  const sums = page.getByRole('button', { name: /events in/ });
+  const choice = page.getByLabel('Group by host');
+  await page.locator('li[id^=event-]').first().waitFor();
+  await until('the fleet was read', async () => !(await choice.isChecked()));
+  assert.equal(await sums.count(), 0);
+  await choice.check();
+  await sums.first().waitFor();
+  assert.match(page.url(), /grouped=1/);
+  await choice.uncheck();
+  await sums.first().waitFor({ state: 'detached' });
+  assert.doesNotMatch(page.url(), /grouped/);
+  await visitor.leaves();
+});
+
 test('the first paint comes after at most three requests, all of them ours and packed', async () => {
   const visitor = await Visitor.comes(chrome, server);
   const asked = [];

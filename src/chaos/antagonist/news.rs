@@ -83,6 +83,7 @@ impl fmt::Display for AntagonistNews {
                 "nobody to attack: no running container that is free of faults, and that these faults fit, has the \
                  label dockhealth.chaos=true or is a --target",
             ),
+            Self::Full(1) => f.write_str("one fault is in force, as many as --max-concurrent allows"),
             Self::Full(count) => write!(f, "{count} faults are in force, as many as --max-concurrent allows"),
             Self::Over(ended) => write_over(f, ended),
             Self::Judged(Verdict { name, fault, expected, met, after }) => {

@@ -23,6 +23,8 @@ pub struct Resting {
     failing: bool,
     /// Since the fault was over it was seen well: its checks pass, so that the next fault can be told from this one.
     well: bool,
+    /// The healer gave it up: it never is healthy to it, even when it runs and answers.
+    given_up: bool,
     /// When its fault was over; `None`: it is not.
     over: Option<Instant>,
 }
@@ -51,10 +53,18 @@ impl Roster {
         }
     }
 
-    /// The healer said that it is well again, or gave it up.
-    pub fn settled(&mut self, name: &ContainerName) {
+    /// The healer gave it up.
+    pub fn given_up(&mut self, name: &ContainerName) {
+        if let Some(resting) = self.0.get_mut(name) {
+            (resting.failing, resting.given_up) = (false, true);
+        }
+    }
+
+    /// The healer said that it is well again.
+    pub fn recovered(&mut self, name: &ContainerName) {
         if let Some(resting) = self.0.get_mut(name) {
             resting.failing = false;
+            resting.well |= resting.given_up && resting.over.is_some();
         }
     }
 
@@ -162,9 +172,23 @@ mod tests {
         roster.fails(&web);
         assert!(roster.is_resting(&web, after(119)) && !roster.is_quiet(after(119)));
         assert!(roster.is_quiet(after(120)), "nobody waits for ever");
-        roster.settled(&web);
-        assert!(!roster.is_quiet(after(3)), "it was given up, or its checks are to come");
+        roster.recovered(&web);
+        assert!(!roster.is_quiet(after(3)), "its checks are to come");
         roster.seen_well(&web);
         assert!(roster.is_quiet(after(3)));
+    }
+
+    #[test]
+    fn who_was_given_up_rests_until_it_is_well_again() {
+        let (web, now) = ("web".parse().unwrap(), Instant::now());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let mut roster = Roster::default();
+        roster.attacked(&web);
+        roster.fails(&web);
+        roster.given_up(&web);
+        roster.over(&web, now);
+        assert!(roster.is_resting(&web, after(119)), "it may be started by whoever ended the fault");
+        roster.recovered(&web);
+        assert!(roster.is_quiet(after(3)), "none of its checks is to come: it is quarantined");
     }
 }

@@ -19,7 +19,7 @@ mod fill;
 mod hog;
 
 use std::io::Write;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -237,7 +237,7 @@ async fn end_of(pid: u32) {
     let Ok(number) = libc::pid_t::try_from(pid) else { return };
     // SAFETY: pidfd_open takes numbers and returns a new descriptor or -1.
     let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, number, 0) };
-    let Ok(descriptor) = i32::try_from(descriptor) else { return };
+    let Some(descriptor) = RawFd::try_from(descriptor).ok() else { return };
     if descriptor < 0 {
         if std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH) {
             return;

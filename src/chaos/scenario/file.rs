@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{AbortWhen, Course, Expectation, ExpectedOutcome, Phase, Scenario, USUAL_CONCURRENT};
+use super::abort::{self, AbortWhen};
+use super::{Course, Expectation, ExpectedOutcome, Phase, Scenario, USUAL_CONCURRENT};
 use crate::chaos::{FaultSpec, TargetWord, Targets};
 use crate::model::{clean, format_span, parse_span};
 
@@ -219,17 +220,17 @@ impl Reader {
     }
 
     fn down(&mut self, text: &str) -> Option<u8> {
-        if let Ok(TargetWord::Share(share)) = text.parse() {
-            return Some(share);
+        let share = abort::share(text);
+        if share.is_none() {
+            let what = format!("{:?} is not a share: write for example down = \"50%\"", clean(text, 40));
+            self.wrong("abort-when: down", &what);
         }
-        let what = format!("{:?} is not a share: write for example down = \"50%\"", clean(text, 40));
-        self.wrong("abort-when: down", &what);
-        None
+        share
     }
 
     fn count(&mut self, field: &str, number: Option<i64>) -> Option<u32> {
         let number = number?;
-        let count = u32::try_from(number).ok().filter(|count| (1..=10_000).contains(count));
+        let count = abort::count(number);
         if count.is_none() {
             self.wrong(field, &format!("{number} is out of range: give from 1 to 10000"));
         }

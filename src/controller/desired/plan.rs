@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::bus::DesiredChange;
 use crate::model::{
     Actor, ContainerKey, DesiredEntry, DesiredKey, DesiredState, EventDraft, EventKind, Freeze, FreezeScope,
-    HostName, Threshold, Timestamp,
+    HostName, NetworkRules, Threshold, Timestamp,
 };
 
 /// A change of one container's entry.
@@ -30,6 +30,8 @@ pub(crate) enum Change {
     Threshold(Threshold),
     /// A freeze, or its end.
     Freeze(FreezeScope, Option<Freeze>),
+    /// The rules of network monitoring; `None`: the defaults.
+    Rules(Option<Box<NetworkRules>>),
     /// All that was said of a host.
     Forget(HostName),
 }
@@ -95,6 +97,13 @@ pub(super) fn plan(state: &DesiredState, change: Change, caller: &str) -> Plan {
                 None => said(EventKind::Unfrozen, format!("healing on {scope} goes on")),
             };
             Plan { puts: vec![DesiredChange::Freeze(scope, freeze)], event: Some((host, draft)) }
+        }
+        Change::Rules(rules) if state.rules.as_ref() == rules.as_deref() => Plan::default(),
+        Change::Rules(rules) => {
+            let which = if rules.is_some() { "changed" } else { "the defaults again" };
+            let draft = said(EventKind::RulesChanged, format!("the rules of network monitoring are {which}"))
+                .with(json!({"rules": rules}));
+            Plan { puts: vec![DesiredChange::Rules(rules)], event: Some((None, draft)) }
         }
         Change::Forget(host) => {
             let containers = state.containers.keys().filter(|key| key.host == host).cloned();

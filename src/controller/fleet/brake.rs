@@ -282,6 +282,7 @@ mod tests {
             service: None,
             reason: String::new(),
             outcomes: None,
+            maintenance_by_label: false,
         }
     }
 

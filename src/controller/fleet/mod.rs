@@ -42,9 +42,9 @@ use dispute::Disputes;
 pub(crate) use known::known_hosts;
 use known::row_of;
 use round::Round;
+use state::FleetEvent;
 pub use state::Presence;
-use state::{FleetEvent, FleetState};
-pub(crate) use state::{FleetView, HostSnapshot, KnownHost, MAX_HOSTS};
+pub(crate) use state::{FleetState, FleetView, HostSnapshot, KnownHost, MAX_HOSTS};
 
 /// How many callers may wait to be heard; one beyond that waits to hand its question over.
 const QUEUE: usize = 256;

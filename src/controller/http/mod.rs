@@ -11,6 +11,9 @@ pub(crate) mod dto;
 mod events;
 mod exposition;
 mod hosts;
+mod network;
+mod network_pair;
+mod network_rules;
 mod notifications;
 mod openapi;
 mod overview;
@@ -48,6 +51,7 @@ use super::counters::Counters;
 use super::desired::{ChangeError, Desired};
 use super::fleet::{Fleet, HostSnapshot};
 use super::history::History;
+use super::network::Network;
 use super::notifier::Notifications;
 use super::ticks::Ticks;
 use super::writes::Writes;
@@ -61,8 +65,8 @@ pub use auth::mint_token;
 pub(crate) use door::check as check_door;
 pub use dto::{
     Accepted, Agent, Container, ContainerDetails, DeliveryView, DesiredNotice, FreezeEntry, Host,
-    HostContainers, MaintenanceRequest, Monitoring, NewToken, Notification, NotificationList, Readiness,
-    Receiver, Token, TokenRequest,
+    HostContainers, MaintenanceRequest, Monitoring, NetworkHints, NewToken, Notification, NotificationList,
+    Readiness, Receiver, Token, TokenRequest,
 };
 pub use problem::Problem;
 pub(crate) use request::{Arrival, Query};
@@ -86,6 +90,7 @@ pub(crate) struct Api {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) db: ControllerDb,
     pub(crate) fleet: Fleet,
+    pub(crate) network: Network,
     pub(crate) agents: Agents,
     pub(crate) desired: Desired,
     pub(crate) history: History,

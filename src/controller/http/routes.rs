@@ -13,8 +13,9 @@ use super::auth::{Access, Origin, Shown, admit, shown};
 use super::problem::{Problem, quoted};
 use super::request::{Arrival, MAX_BODY, MAX_REPORT, Query, Request, percent_decode, read_body};
 use super::{
-    Answer, Api, backtest, chaos, containers, door, drills, events, hosts, notifications, overview, pack,
-    placement, processes, report, series, session, settings, stream, system, tokens, top, ui,
+    Answer, Api, backtest, chaos, containers, door, drills, events, hosts, network, network_pair,
+    network_rules, notifications, overview, pack, placement, processes, report, series, session, settings,
+    stream, system, tokens, top, ui,
 };
 use crate::controller::counters::Counter;
 use crate::model::{Scope, clean};
@@ -61,6 +62,7 @@ routes! {
     GET "/incidents" OPEN ["*"] => ui::page;
     GET "/drills" OPEN ["*"] => ui::page;
     GET "/drills/{id}" OPEN ["*"] => ui::page;
+    GET "/network" OPEN ["*"] => ui::page;
     GET "/settings" OPEN ["*"] => ui::page;
     GET "/login" OPEN ["*"] => ui::page;
     GET "/assets/{file}" OPEN [] => ui::asset;
@@ -102,6 +104,15 @@ routes! {
     GET "/api/v1/top" READ ["by", "window", "host", "limit"] => top::top;
     POST "/api/v1/backtest" READ [] => backtest::backtest;
     GET "/api/v1/placement" READ ["cpu", "memory"] => placement::placement;
+
+    GET "/api/v1/network/map" READ ["window", "by", "host", "limit"] => network::map;
+    GET "/api/v1/network/hosts" READ [] => network::hosts;
+    GET "/api/v1/network/flows" READ ["container", "host", "window"] => network_pair::flows;
+    GET "/api/v1/network/pair" READ ["from", "to", "by", "window"] => network_pair::pair;
+    GET "/api/v1/network/rules" READ ["format"] => network_rules::show;
+    PUT "/api/v1/network/rules" WRITE [] => network_rules::set;
+    DELETE "/api/v1/network/rules" WRITE [] => network_rules::unset;
+    GET "/api/v1/network/rules/templates" READ [] => network_rules::templates;
 
     POST "/api/v1/chaos" WRITE [] => chaos::begin;
     DELETE "/api/v1/chaos" WRITE ["host", "campaign"] => chaos::end;

@@ -4,6 +4,8 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use sha2::{Digest, Sha256};
 use warp::reply::Response;
@@ -27,11 +29,11 @@ include!(concat!(env!("OUT_DIR"), "/ui.rs"));
 /// More than the largest file has, bytes.
 const MAX_FILE: usize = 16 << 20;
 
-/// What the UI's pages may load and call: only what is served here, and nothing written within a page. Their scripts set
-/// styles through the DOM, which needs no leave.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
-                      connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; \
-                      frame-ancestors 'none'";
+/// What the UI's pages may call, and load beside scripts: only what is served here. Their scripts set styles through the
+/// DOM, which needs no leave.
+const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; \
+                      manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; \
+                      script-src 'self'";
 
 /// The page of a build without UI. It has no style or script of its own, so the policy holds for it too.
 const NONE: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -79,16 +81,23 @@ pub(super) fn missing(path: &str, asked: &HeaderMap) -> Option<Response> {
 }
 
 fn page_of(files: &[File], asked: &HeaderMap) -> Answer {
-    let mut response = if files.is_empty() {
-        let mut response = typed("text/html; charset=utf-8", NONE);
-        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        response
-    } else {
-        file_of(files, "index.html", asked)?
+    let (mut response, policy) = match files.iter().find(|file| file.path == "index.html") {
+        None => {
+            let mut response = typed("text/html; charset=utf-8", NONE);
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            (response, policy_of(""))
+        }
+        Some(page) => {
+            let text = gunzip(page.packed, MAX_FILE).map_err(|_| Problem::internal())?;
+            (file_of(files, page.path, asked)?, policy_of(&String::from_utf8_lossy(&text)))
+        }
     };
     let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_str(&policy).expect("words, and hashes as base64"),
+    );
     for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
@@ -96,6 +105,18 @@ fn page_of(files: &[File], asked: &HeaderMap) -> Answer {
         headers.insert(name, HeaderValue::from_static(value));
     }
     Ok(response)
+}
+
+/// [`POLICY`], and leave for the scripts that stand within `page` as it was built, each by the hash of its text: what
+/// gets into a page otherwise has none. (CSP level 3, section 6.7.3.3)
+fn policy_of(page: &str) -> String {
+    let mut policy = POLICY.to_owned();
+    for rest in page.split("<script>").skip(1) {
+        let script = rest.split("</script>").next().unwrap_or_default();
+        let hash = BASE64_STANDARD.encode(Sha256::digest(script));
+        write!(policy, " 'sha256-{hash}'").expect("a String takes all");
+    }
+    policy
 }
 
 /// The file at `path`, asked for anew each time but sent only when it has changed.
@@ -203,6 +224,16 @@ mod tests {
         assert_eq!(body(plain).await, b"<!doctype html>page");
         let script = file_of(&files, "assets/a-1.js", &asking(header::ACCEPT_ENCODING, "gzip")).unwrap();
         assert_eq!(header(&script, "content-type"), "text/javascript; charset=utf-8");
+    }
+
+    #[test]
+    fn only_the_scripts_that_a_page_was_built_with_run_in_it() {
+        let page = "<head><script>let a</script><script type=\"module\" src=\"/assets/a.js\"></script>";
+        let policy = policy_of(page);
+        // printf 'let a' | openssl dgst -sha256 -binary | base64
+        let hash = "'sha256-IfEXP/8HLuXoAiy0hZVrCAcjcLsZqYFpLOHDGj8enqE='";
+        assert!(policy.ends_with(&format!("; script-src 'self' {hash}")), "{policy}");
+        assert!(policy_of("").ends_with("; script-src 'self'"));
     }
 
     #[test]

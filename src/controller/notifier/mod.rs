@@ -325,9 +325,8 @@ impl Facts for Known {
         ContainerFacts {
             project: report.and_then(|report| report.project.clone()),
             networks: report.map(|report| report.networks.clone()).unwrap_or_default(),
-            in_maintenance: entry
-                .and_then(|entry| entry.maintenance_until)
-                .is_some_and(|until| until > self.now),
+            in_maintenance: report.is_some_and(|report| report.maintenance_by_label)
+                || entry.and_then(|entry| entry.maintenance_until).is_some_and(|until| until > self.now),
         }
     }
 }

@@ -32,7 +32,8 @@ impl HostState {
                 None => efficacy.disturb(),
                 Some(ailment) => {
                     let before = figures_before(watch, ailment);
-                    let trial = Trial::new(what, kind_of(ailment), before, watch.is_pingable(), now.wall);
+                    let trial =
+                        Trial::new(what, kind_of(ailment), before, watch.answers.was_pingable(), now.wall);
                     let unjudged = efficacy.begin(&watch.facts.id, trial);
                     out.push(Decision::Score(name.clone(), Box::new(efficacy.clone())));
                     unjudged
@@ -89,7 +90,7 @@ impl HostState {
             running: watch.is_running(),
             healthcheck: watch.facts.healthcheck.map(|check| check.status),
             grace_over: grace.is_some_and(|until| until <= now.mono),
-            pingable: watch.is_pingable(),
+            pingable: watch.answers.is_pingable(),
             threshold: self.threshold_of(&watch.facts.name),
             late: late && grace.is_none_or(|until| until + WITHIN <= now.mono),
         }

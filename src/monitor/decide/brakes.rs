@@ -129,7 +129,7 @@ impl HostState {
 }
 
 /// Whether its label says that it is being maintained now.
-fn maintained_by_label(watch: &Watch, now: Now) -> Option<Hold> {
+pub(super) fn maintained_by_label(watch: &Watch, now: Now) -> Option<Hold> {
     match watch.facts.maintenance_label()? {
         Maintenance::Open => Some(Hold::MaintenanceLabel(None)),
         Maintenance::Until(until) if now.wall < until => Some(Hold::MaintenanceLabel(Some(until))),

@@ -3,6 +3,7 @@
 //! The state is level-triggered: each input updates what is known, then every container is treated anew by what ails
 //! it and by the brakes that hold it, so a lost or doubled input changes nothing for long.
 
+mod answers;
 mod assess;
 mod brakes;
 mod checks;
@@ -36,6 +37,7 @@ use crate::model::{
 };
 use crate::monitor::ping::ProbeOutcome;
 
+pub use answers::Attachment;
 pub use efficacy::Efficacy;
 pub use fleet::{FleetQuestion, FleetWord};
 pub use hold::Hold;
@@ -45,7 +47,6 @@ pub use reference::HostFault;
 pub use shared::Shared;
 pub use state::{HostState, Memory};
 pub use view::Explanation;
-pub use watch::Attachment;
 
 /// A container to be checked, as it was when the check began.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::answers::Attachment;
 use super::deploys::Deploys;
 use super::drill::Drill;
 use super::efficacy::Efficacy;
@@ -12,7 +13,7 @@ use super::limits::Window;
 use super::listing::listing;
 use super::reference::{LOOPBACK, References};
 use super::shared::{Breaker, Shared};
-use super::watch::{Attachment, LastLook, Watch};
+use super::watch::{LastLook, Watch};
 use super::{Decision, Hold, Input, Listing, OwnContainers, Policy, Sign, Target};
 use crate::model::{
     ActionKind, Actor, ContainerFacts, ContainerId, ContainerName, DesiredEntry, DesiredState, EventDraft,
@@ -352,7 +353,7 @@ impl HostState {
         }
         let mut watch = Watch::new(facts, now);
         if let Some(known) = self.answered.get(&watch.facts.id) {
-            watch.remember(known);
+            watch.answers.remember(known, &watch.facts);
         }
         self.watches.insert(watch.facts.id.clone(), watch);
     }

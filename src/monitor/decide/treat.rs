@@ -229,7 +229,7 @@ impl HostState {
         out: &mut Vec<Decision>,
     ) {
         let name = self.watches[id].facts.name.clone();
-        let was_pingable = self.watches[id].is_pingable();
+        let was_pingable = self.watches[id].answers.was_pingable();
         self.next_op += 1;
         let op =
             OperationId::new(format!("{}-{}", self.process, self.next_op)).expect("built of printable parts");
@@ -306,8 +306,9 @@ impl HostState {
         }
         let grace_over = watch.grace_until(&self.policy).is_none_or(|until| until <= now.mono);
         let passed = watch.judged && watch.checks.back().is_some_and(|check| check.verdict == Verdict::Pass);
-        let silent = history.ours.is_some_and(|ours| ours.was_pingable) && !watch.is_pingable();
-        let well = passed || (grace_over && !watch.is_pingable() && !silent);
+        let silent = history.ours.is_some_and(|ours| ours.was_pingable) && !watch.answers.is_pingable();
+        let unpingable = !watch.answers.is_pingable() && !watch.awaits_check() && !silent;
+        let well = passed || (grace_over && unpingable);
         if !well {
             if !grace_over {
                 let until = watch.grace_until(&self.policy);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Hold;
+use super::brakes::maintained_by_label;
 use super::state::{History, HostState, UnderWay};
 use super::watch::Watch;
 use crate::bus::ContainerReport;
@@ -110,6 +111,7 @@ impl HostState {
             service: facts.service().map(str::to_owned),
             reason,
             outcomes: self.outcomes_of(watch),
+            maintenance_by_label: maintained_by_label(watch, now).is_some(),
         }
     }
 
@@ -187,7 +189,7 @@ impl HostState {
             Some((Verdict::Inconclusive, _)) if history.ours.is_some_and(|ours| ours.was_pingable) => {
                 (Health::Failing, "runs, and has not answered since our last action on it".to_owned())
             }
-            Some((Verdict::Inconclusive, _)) if watch.is_pingable() => (
+            Some((Verdict::Inconclusive, _)) if watch.answers.is_pingable() => (
                 Health::Unknown,
                 "no probe of the last check counted: the agent itself did not get to run".to_owned(),
             ),

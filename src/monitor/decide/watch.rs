@@ -18,6 +18,7 @@ use crate::model::{
 };
 use crate::monitor::ping::ProbeOutcome;
 
+use super::answers::{Answers, Attachment};
 use super::{Checked, Finding, Policy, Sign, SignKind};
 
 /// How many checks are kept for `why`.
@@ -61,17 +62,6 @@ pub(super) enum Ailment {
     Detached,
 }
 
-/// An address's attachment, which its evidence is bound to: a new attachment must answer anew.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Attachment {
-    /// The address.
-    pub address: IpAddr,
-    /// The engine's id of the endpoint.
-    pub endpoint_id: String,
-    /// The start of the container that it belongs to.
-    pub started_at: Option<Timestamp>,
-}
-
 /// All that is known of one container.
 #[derive(Debug, Clone)]
 #[expect(
@@ -92,7 +82,7 @@ pub(super) struct Watch {
     pub(super) last_look: LastLook,
     /// It ran before the engine was lost and did not after: whatever the engine tells of that end, nobody ordered it.
     ended_with_engine: bool,
-    answered: Vec<Attachment>,
+    pub(super) answers: Answers,
     pub(super) checks: VecDeque<CheckRecord>,
     /// Network of the worst address of the last failed check.
     pub(super) failed_network: Option<String>,
@@ -120,7 +110,7 @@ impl Watch {
             died_told: None,
             last_look: LastLook::default(),
             ended_with_engine: false,
-            answered: Vec::new(),
+            answers: Answers::default(),
             checks: VecDeque::new(),
             failed_network: None,
             lossy: None,
@@ -156,8 +146,7 @@ impl Watch {
             }
             self.note_end(now);
         }
-        let attachments = self.attachments();
-        self.answered.retain(|known| attachments.contains(known));
+        self.answers.update(&self.facts);
     }
 
     fn note_end(&mut self, now: Now) {
@@ -236,43 +225,14 @@ impl Watch {
         self.running_since.map(|since| since + policy.grace.max(start_period))
     }
 
-    /// Every address with the attachment it belongs to now.
-    fn attachments(&self) -> Vec<Attachment> {
-        let of = |address: IpAddr, endpoint_id: &str| Attachment {
-            address,
-            endpoint_id: endpoint_id.to_owned(),
-            started_at: self.facts.started_at,
-        };
-        self.facts
-            .networks
-            .iter()
-            .flat_map(|net| {
-                let v4 = net.ipv4.map(|v4| of(IpAddr::V4(v4), &net.endpoint_id));
-                let v6 = net.ipv6.map(|v6| of(IpAddr::V6(v6), &net.endpoint_id));
-                v4.into_iter().chain(v6)
-            })
-            .collect()
-    }
-
-    /// Takes back what a journal remembers of addresses that answered.
-    pub(super) fn remember(&mut self, known: &[Attachment]) {
-        let now = self.attachments();
-        self.answered = known.iter().filter(|a| now.contains(a)).cloned().collect();
-    }
-
-    /// Whether `address` has answered since it was last configured.
-    pub(super) fn has_answered(&self, address: IpAddr) -> bool {
-        self.answered.iter().any(|known| known.address == address)
-    }
-
     /// Whether loss counts at `address`.
     pub(super) fn counts(&self, address: IpAddr, policy: &Policy) -> bool {
-        policy.assume_pingable || self.has_answered(address)
+        policy.assume_pingable || self.answers.has(address)
     }
 
-    /// Whether any address has.
-    pub(super) fn is_pingable(&self) -> bool {
-        !self.answered.is_empty()
+    /// Whether its first check is still to come.
+    pub(super) fn awaits_check(&self) -> bool {
+        !self.judged && !self.facts.addresses().is_empty()
     }
 
     /// Judges one check. Returns the record, and the attachments that answered for the first time.
@@ -285,13 +245,11 @@ impl Watch {
         now: Now,
     ) -> (CheckRecord, Vec<Attachment>) {
         let Checked { outcomes, finding, .. } = checked;
-        let first_answers: Vec<Attachment> = self
-            .attachments()
-            .into_iter()
-            .filter(|a| outcomes.iter().any(|o| o.address == a.address && o.received > 0))
-            .filter(|a| !self.answered.contains(a))
-            .collect();
-        self.answered.extend(first_answers.iter().cloned());
+        let first_answers = self.answers.hear(outcomes, &self.facts);
+        let grace_over = self.grace_until(policy).is_some_and(|until| until <= now.mono);
+        if grace_over && outcomes.iter().any(|o| o.sent > o.void) {
+            self.answers.forget_before();
+        }
 
         let counts = |o: &&ProbeOutcome| self.counts(o.address, policy);
         let tried = |o: &&ProbeOutcome| match finding {
@@ -350,7 +308,7 @@ impl Watch {
         threshold: Threshold,
     ) -> BTreeMap<String, bool> {
         let mut networks = BTreeMap::new();
-        for outcome in outcomes.iter().filter(|o| o.sent > 0 && self.has_answered(o.address)) {
+        for outcome in outcomes.iter().filter(|o| o.sent > 0 && self.answers.has(o.address)) {
             let Some(network) = self.facts.network_of(outcome.address) else { continue };
             let loss = LossPercent::of(outcome.sent.saturating_sub(outcome.received), outcome.sent);
             let failed = loss.is_some_and(|loss| threshold.is_exceeded_by(loss));

@@ -74,3 +74,39 @@ fn a_share_is_attacked_at_once_and_a_plan_is_the_same_for_its_seed() {
     let paused = engine.docker(&["ps", "--quiet", "--filter", "status=paused"]);
     assert_eq!(paused, "");
 }
+
+#[test]
+fn it_ends_early_when_told_to_and_undoes_its_faults() {
+    let engine = Dockerd::start();
+    let dir = tempfile::tempdir().unwrap();
+    let all = [1, 2, 3, 4].map(|number| format!("c{number}"));
+    for name in &all {
+        engine.run(name, &["--label", "dockhealth.chaos=true"]);
+    }
+    let scenario = dir.path().join("own.toml");
+    let text = "name = \"own\"\nabort-when = { down = \"100%\" }\n[[phase]]\nname = \"p\"\n\
+                faults = [\"stop\"]\nevery = \"100ms\"\nfor = \"1m\"\n";
+    std::fs::write(&scenario, text).unwrap();
+    let scenario = ["--scenario", scenario.to_str().unwrap()];
+    for what in [&["--every", "100ms", "--for", "1m"][..], &scenario] {
+        let output = antagonist(dir.path(), &[what, &["--abort-when", "down=50%,engine-faults=3"]].concat())
+            .env("DOCKER_HOST", engine.address())
+            .output()
+            .unwrap();
+        let said = [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("ended early: 50 % of the targets do not run"), "{said}");
+        assert_eq!(said.matches("stopped c").count(), 2, "{said}");
+        assert!(all.iter().all(|name| engine.is_running(name)), "{said}");
+    }
+    for (wrong, says) in [
+        ("down=3", "--abort-when: down: \"3\" is not a share of the targets: write for example down=50%"),
+        ("missed=2", "--abort-when: missed: nothing is expected of any fault here"),
+        ("down=1%,down=2%", "--abort-when: down: it is given twice"),
+    ] {
+        let output = antagonist(dir.path(), &["--abort-when", wrong]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(says), "{said}");
+    }
+}

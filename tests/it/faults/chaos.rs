@@ -184,6 +184,27 @@ fn nothing_outlives_whoever_began_a_campaign_nor_the_agent_that_plays_it() {
 }
 
 #[test]
+fn a_host_ends_a_campaign_early_when_its_order_says_so() {
+    let fleet = Fleet::start(&["--chaos"]);
+    fleet.engine.run("web", &[]);
+    let pauses =
+        ["--host", HOST, "--fault", "pause", "--lease", "10m", "--every", "200ms", "--target", "web"];
+    let played = antagonist(&fleet, &[&pauses[..], &["--abort-when", "down=50%"]].concat()).output();
+    let played = played.expect("our own binary");
+    let said = text(&played);
+    assert_eq!(played.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("{HOST}: ended early: 100 % of the targets do not run")), "{said}");
+    assert_eq!((status(&fleet, "web").as_str(), ledger(&fleet)), ("running", 0), "its faults are undone");
+
+    // The agent reads an order itself, whoever wrote it.
+    let order = json!({"host": HOST, "order": {"every": "1s", "abort_when": ["down=3"]}}).to_string();
+    let refused = fleet.ask("POST", "/api/v1/chaos", &order).expect("the controller answers");
+    let detail = refused.json["detail"].as_str().unwrap_or_default();
+    assert_eq!(refused.status, 409, "{detail}");
+    assert!(detail.contains("abort_when: down: \"3\" is not a share of the targets"), "{detail}");
+}
+
+#[test]
 fn a_campaign_bears_a_restart_of_the_controller_and_ends_when_it_stays_away() {
     let fleet = Fleet::start(&["--chaos"]);
     fleet.engine.run("web", &[]);

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use dockhealth::bus::ContainerReport;
 use dockhealth::controller::ControllerConfig;
 use dockhealth::model::{Actor, Event, EventDraft, EventKind, Timestamp};
 use dockhealth::notify::Target;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::world::{World, batch, host};
+use super::world::{ScriptedAgent, World, batch, container, host, report};
 use crate::support::eventually;
 
 /// Nothing that was to come takes longer.
@@ -137,6 +138,26 @@ async fn a_dead_host_is_one_message_and_a_drill_is_none() {
     assert_eq!((&over.body["kind"], &over.body["answers"]), (&"recovery".into(), &Value::from(id)));
     assert_eq!(over.body["title"], "Host dead is well again", "{}", over.body);
     nothing_else(&world, &mut receiver).await;
+}
+
+#[tokio::test]
+async fn maintenance_by_label_is_silent_until_the_label_is_gone() {
+    let mut receiver = Receiver::start();
+    let world = World::with(&telling(receiver.address)).await;
+    let labelled = ContainerReport { maintenance_by_label: true, ..container("worked-on") };
+    let agent = ScriptedAgent::start(&world, report("a", vec![labelled, container("web")])).await;
+    for (n, name) in [(1, "worked-on"), (2, "web")] {
+        world.outbox(&batch("a", n, EventKind::Quarantined, Some(name)), "a").await.unwrap();
+    }
+    let told = receiver.next().await.body;
+    assert_eq!(told["scope"]["container"], "web", "{told}");
+    nothing_else(&world, &mut receiver).await;
+
+    agent.change(|report| report.containers[0].maintenance_by_label = false).await;
+    // Any event has the incidents looked at again; else that is done every 10 s.
+    world.outbox(&batch("a", 3, EventKind::AgentStarted, None), "a").await.unwrap();
+    let told = receiver.next().await.body;
+    assert_eq!(told["scope"]["container"], "worked-on", "{told}");
 }
 
 #[tokio::test]

@@ -31,6 +31,8 @@ async fn every_page_is_served_to_anybody_under_a_strict_policy() {
             assert!(policy.contains(rule), "{path}: {policy}");
         }
         assert!(!policy.contains("unsafe") && !policy.contains("http"), "{policy}");
+        // The one script within the page: it sets a chosen theme before the first paint.
+        assert_eq!(policy.matches("'sha256-").count(), usize::from(has_ui()), "{policy}");
         assert_eq!(answer.text().contains("no web UI"), !has_ui(), "{path}");
     }
     for path in ["/nothing", "/hosts/a/b", "/assets/nothing.js", "/assets/..%2findex.html", "/assets/%00"] {

@@ -273,6 +273,7 @@ pub(super) fn container(name: &str) -> ContainerReport {
         service: None,
         reason: "answers every probe".into(),
         outcomes: None,
+        maintenance_by_label: false,
     }
 }
 

@@ -95,6 +95,26 @@ function xLabels(_: uPlot, splits: number[], __: number, ___: number, step: numb
   });
 }
 
+/** The colours of the pages as `target` has them, by their names; each is resolved once. */
+function paints(target: HTMLElement): (name: string) => string {
+  const known = new Map<string, string>();
+  return (name) => {
+    let color = known.get(name);
+    if (color === undefined) {
+      // A canvas does not know what is light and what is dark: an element tells.
+      const probe = target.appendChild(document.createElement('i'));
+      probe.style.color = `var(${name})`;
+      color = getComputedStyle(probe).color;
+      probe.remove();
+      known.set(name, color);
+    }
+    return color;
+  };
+}
+
+/** `rgb(1, 2, 3)`, hardly seen. */
+const faint = (color: string): string => color.replace('rgb(', 'rgba(').replace(')', ', 0.11)');
+
 /** A chart on `target`, with what changes it later. */
 export class Plot {
   readonly #plot: uPlot;
@@ -102,9 +122,8 @@ export class Plot {
 
   constructor(target: HTMLElement, options: PlotOptions) {
     this.#options = options;
-    const style = getComputedStyle(target);
-    const color = (name: string) => style.getPropertyValue(name).trim();
-    const font = `11px ${style.getPropertyValue('--font') || 'sans-serif'}`;
+    const color = paints(target);
+    const font = `11px ${getComputedStyle(target).getPropertyValue('--font') || 'sans-serif'}`;
     const grid = { stroke: color('--line'), width: 1 };
     const axis = { stroke: color('--muted'), font, grid, ticks: { show: false }, labelSize: 0 };
     const steps = incrs(options.unit);
@@ -145,7 +164,7 @@ export class Plot {
               label: line.label,
               stroke,
               width: 1.5,
-              ...(filled ? { fill: `${stroke}1c` } : {}),
+              ...(filled ? { fill: faint(stroke) } : {}),
               ...(line.dashed ? { dash: [5, 4] } : {}),
               points: { show: (u: uPlot) => (u.data[0]?.length ?? 0) < 30, size: 4 },
               spanGaps: false,

@@ -1,5 +1,6 @@
 // Light or dark: as the system has it, or as was chosen here.
 export type Theme = 'system' | 'light' | 'dark';
+/** `index.html` reads it too, before the first paint. */
 const KEY = 'dockhealth.theme';
 
 function stored(): Theme {

@@ -162,8 +162,9 @@ impl Line {
         if let Some(name) = &event.container {
             match event.kind {
                 EventKind::ContainerFailing => self.roster.send_modify(|roster| roster.fails(name)),
-                EventKind::ContainerRecovered | EventKind::Quarantined | EventKind::ContainerRemoved => {
-                    self.roster.send_modify(|roster| roster.settled(name));
+                EventKind::Quarantined => self.roster.send_modify(|roster| roster.given_up(name)),
+                EventKind::ContainerRecovered | EventKind::ContainerRemoved => {
+                    self.roster.send_modify(|roster| roster.recovered(name));
                 }
                 _ => {}
             }

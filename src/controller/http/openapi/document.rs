@@ -9,8 +9,9 @@ use utoipa::openapi::security::{
 use utoipa::openapi::{Content, Ref, ResponseBuilder};
 
 use super::super::{
-    backtest, chaos, containers, drills, dto, events, hosts, notifications, overview, placement, processes,
-    report, series, session, settings, stream, system, tokens, top, watched,
+    backtest, chaos, containers, drills, dto, events, hosts, network, network_pair, network_rules,
+    notifications, overview, placement, processes, report, series, session, settings, stream, system, tokens,
+    top, watched,
 };
 
 #[derive(OpenApi)]
@@ -27,6 +28,8 @@ use super::super::{
         settings::threshold, settings::set_threshold, settings::freezes, settings::freeze, settings::unfreeze,
         hosts::list, hosts::show, hosts::forget,
         series::of_container, series::of_host, report::report, top::top, placement::placement, backtest::backtest,
+        network::map, network::hosts, network_pair::flows, network_pair::pair, network_rules::show,
+        network_rules::set, network_rules::unset, network_rules::templates,
         chaos::begin, chaos::end, chaos::renew,
         events::events, events::incidents, drills::list, drills::show, drills::begin, drills::end, drills::report,
         notifications::list, notifications::test, stream::stream,

@@ -16,6 +16,112 @@ fn a_crashed_container_is_started_at_once() {
     assert_eq!(sim.health(1), Health::Healthy);
 }
 
+/// It crashes, and has no address until it is started, which happens at once; from then on it loses so much.
+fn crash_and_come_back(sim: &mut Sim, id: &ContainerId, loss: u32) {
+    let networks = sim.facts[id].networks.clone();
+    sim.feed(Input::Told(Sign {
+        id: id.clone(),
+        time: Timestamp::from_millis(sim.now),
+        kind: SignKind::Died,
+    }));
+    let started = sim.acts.len();
+    let ended = sim.facts.get_mut(id).unwrap();
+    (ended.state, ended.exit_code, ended.networks) = (RunState::Exited, Some(1), Vec::new());
+    sim.see(id);
+    // The backoff of a second start is 10 s.
+    for _ in 0..40 {
+        if sim.acts.len() == started {
+            sim.pass(500);
+        }
+    }
+    assert_eq!(sim.acts.len(), started + 1, "it is started");
+    sim.facts.get_mut(id).unwrap().networks = networks;
+    sim.loss.insert(id.clone(), loss);
+    sim.see(id);
+}
+
+#[test]
+fn what_could_be_pinged_before_it_crashed_is_not_well_before_it_answers() {
+    for crashes in [1, 2] {
+        let mut sim = Sim::new(Policy { grace: Duration::from_secs(30), ..Policy::default() }, 1);
+        sim.pass(20_000);
+        sim.sweep();
+        for _ in 0..crashes {
+            crash_and_come_back(&mut sim, &id_of(1), 100);
+        }
+        sim.pass_waking(30_000);
+        assert_eq!(
+            sim.count(EventKind::ContainerRecovered),
+            0,
+            "its grace is over, and nobody has checked it"
+        );
+        sim.sweeps(3);
+        assert_eq!(sim.count(EventKind::ContainerRecovered), 0, "it is silent");
+        assert_eq!(sim.health(1), Health::Failing, "{}", sim.why(1));
+        sim.lose(1, 0);
+        sim.sweep();
+        assert_eq!((sim.count(EventKind::ContainerRecovered), sim.health(1)), (1, Health::Healthy));
+    }
+}
+
+#[test]
+fn that_it_answered_is_remembered_over_a_restart_of_the_agent_while_it_is_down() {
+    let attachment = Attachment {
+        address: facts(1).networks[0].ipv4.unwrap().into(),
+        endpoint_id: "e1".into(),
+        started_at: facts(1).started_at,
+    };
+    let memory = Memory { answered: BTreeMap::from([(id_of(1), vec![attachment])]), ..Memory::default() };
+    let mut sim = Sim::new(Policy::default(), 0);
+    sim.state = HostState::new(host(), Policy::default(), OwnContainers::default(), "p", memory, sim.at());
+    let mut crashed = facts(1);
+    (crashed.state, crashed.exit_code, crashed.networks) = (RunState::Exited, Some(1), Vec::new());
+    sim.facts.insert(id_of(1), crashed);
+    sim.list();
+    assert_eq!(sim.acted_on(), ["c1"]);
+    sim.lose(1, 100);
+    sim.change(1, |now| now.networks = facts(1).networks);
+    sim.sweeps(3);
+    assert_eq!((sim.count(EventKind::ContainerRecovered), sim.health(1)), (0, Health::Failing));
+}
+
+#[test]
+fn what_cannot_be_pinged_is_well_again_after_a_check_in_a_run_past_its_grace() {
+    // It never answered.
+    let mut sim = Sim::new(Policy::default(), 1);
+    sim.lose(1, 100);
+    crash_and_come_back(&mut sim, &id_of(1), 100);
+    sim.pass_waking(60_000);
+    assert_eq!(sim.count(EventKind::ContainerRecovered), 0, "nobody has checked it");
+    sim.sweep();
+    assert_eq!((sim.count(EventKind::ContainerRecovered), sim.health(1)), (1, Health::NotPingable));
+
+    // Another container of the same name never did.
+    let mut sim = Sim::new(Policy::default(), 1);
+    sim.pass(20_000);
+    sim.sweep();
+    sim.facts.remove(&id_of(1));
+    let other = ContainerFacts { id: id_of(9), ..facts(1) };
+    sim.facts.insert(id_of(9), other);
+    sim.list();
+    crash_and_come_back(&mut sim, &id_of(9), 100);
+    sim.sweeps(2);
+    assert_eq!((sim.count(EventKind::ContainerRecovered), sim.health(1)), (1, Health::NotPingable));
+
+    // Somebody else started it since, with a firewall: its last run did not answer either.
+    let mut sim = Sim::new(Policy::default(), 1);
+    sim.pass(20_000);
+    sim.sweep();
+    sim.lose(1, 100);
+    sim.run(&id_of(1));
+    sim.see(&id_of(1));
+    sim.sweeps(2);
+    assert_eq!((sim.acts.len(), sim.health(1)), (0, Health::NotPingable));
+    crash_and_come_back(&mut sim, &id_of(1), 100);
+    sim.sweeps(2);
+    assert_eq!((sim.count(EventKind::ContainerRecovered), sim.health(1)), (1, Health::NotPingable));
+}
+
 #[test]
 fn told_to_stop_is_left_down_unless_an_administrator_named_it() {
     let mut sim = Sim::new(Policy::default(), 2);

@@ -170,6 +170,11 @@ fn maintenance_by_label_holds_until_its_time() {
     assert_eq!(sim.acted_on(), ["c3"], "nobody knows what tomorrow means");
     assert!(sim.why(3).contains("dockhealth.maintenance=tomorrow is passed over"), "{}", sim.why(3));
     assert_eq!([1, 2].map(|n| sim.health(n)), [Health::Frozen; 2]);
+    let reported = |sim: &Sim| {
+        sim.state.reports(sim.at()).iter().map(|one| one.maintenance_by_label).collect::<Vec<_>>()
+    };
+    assert_eq!(reported(&sim), [true, true, false]);
     sim.pass_waking(61_000);
     assert_eq!(sim.acted_on(), ["c3", "c2"]);
+    assert_eq!(reported(&sim), [true, false, false]);
 }
