@@ -67,7 +67,8 @@ def iperf(client, server, address, options):
 
 
 def capability(call):
-    all_of = [one for host in call("GET", "/hosts") for one in host.get("capabilities", [])]
+    hosts = call("GET", "/hosts")
+    all_of = [one for host in hosts for one in (host.get("agent") or {}).get("capabilities", [])]
     return next((one["detail"] for one in all_of if one["name"] == "network"), None)
 
 
