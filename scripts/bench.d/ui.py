@@ -1,7 +1,7 @@
 """The web UI in Chromium: 1,000 simulated hosts with 20 containers each, live, on a phone's budget.
 
 Goals: the Fleet page answers within 2 s, scrolls and filters with a frame in at most 50 ms at the 95th percentile, keeps
-below 150 MB of heap, and shows a kill within 2 s (on a real `up`). All pages together are at most 150 KiB, gzipped, and
+below 150 MB of heap, and shows a kill within 2 s (on a real `up`). All pages together are at most 160 KiB, gzipped, and
 the first paint comes after at most 3 requests.
 """
 
@@ -68,7 +68,7 @@ rows = [
     verdict("filtering, p95 of a frame, ms", seen["filter_p95_ms"], 50),
     verdict(f"heap after {MINUTES:g} min live, MB", seen["heap_mb"], 150),
     verdict("a kill until it is shown, ms, the worst of 5", kill_shown(), 2000),
-    verdict("all pages gzipped, KiB", bundle, 150),
+    verdict("all pages gzipped, KiB", bundle, 160),
 ]
 print(f"  {HOSTS} hosts x {CONTAINERS} containers; heap at first {seen['heap_first_mb']:.0f} MB")
 lab.table(("", "measured", "goal", "of the goal", ""), rows)

@@ -67,6 +67,17 @@ pub struct DetailsView {
     /// What actions on it have come to.
     #[serde(default)]
     pub efficacy: Option<EfficacyReport>,
+    /// What of its network may explain lost probes.
+    #[serde(default)]
+    pub network: Option<NetworkHintsView>,
+}
+
+/// Drops and retransmits of a container's network.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct NetworkHintsView {
+    /// In plain sentences, the gravest first.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// One pool.

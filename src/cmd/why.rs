@@ -104,6 +104,9 @@ fn ask_agent(agent: &AgentSocket, target: &Target) -> Result<Value, Failure> {
             "events": why.events,
             "brakes": why.brakes,
             "efficacy": why.efficacy,
+            "network": why.network.map(|network| json!({
+                "seconds": network.seconds, "retransmits": network.retransmits, "notes": network.notes,
+            })),
         })),
         _ => Err(Failure::Failed("the agent answers, but not why".into())),
     }
@@ -143,6 +146,9 @@ fn explain(details: &DetailsView) -> String {
     }
     if let Some(rule) = details.events.iter().rev().find_map(|event| event.data.get("rule")?.as_str()) {
         line(format!("  Rule that fired last: {}", clean(rule, 200)));
+    }
+    for note in details.network.iter().flat_map(|network| &network.notes).take(SHOWN) {
+        line(format!("  Network: {}", clean(note, 500)));
     }
     line(String::new());
     line(if details.checks.is_empty() {

@@ -243,7 +243,7 @@ pub(super) fn table<K: Pod, V: Pod, Key: Eq + Hash, Sum: Counts>(
     let read = || -> Result<StdMap<Key, Sum>, MapError> {
         let map = PerCpuHashMap::<&MapData, K, V>::try_from(map)?;
         let mut table = StdMap::new();
-        for entry in map.iter() {
+        for entry in &map {
             let (raw, values) = entry?;
             let mut values = values.iter().map(&sum);
             let Some(mut whole) = values.next() else { continue };

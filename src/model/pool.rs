@@ -1,7 +1,5 @@
 //! A pool: containers of one image behind one address, as many as its controller wants. What it is to be, and what it is.
 
-mod usual;
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -9,82 +7,92 @@ use serde::{Deserialize, Serialize};
 
 use super::{ContainerName, PoolName, Timestamp};
 
-/// What a pool is to be; all but its image has a default. It holds no environment: those of containers stay on the
-/// host that starts them.
+/// What a pool is to be; in JSON, what is left out is as in [`PoolSpec::default`]. It holds no environment: those of containers
+/// stay on the host that starts them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
 pub struct PoolSpec {
     /// The image its containers are made of.
     pub image: String,
     /// Arguments of each container; empty: the image's own.
-    #[serde(default)]
     pub command: Vec<String>,
     /// Labels of each container besides ours; those that begin with `dockhealth.` are ours alone.
-    #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// Who decides how many: `francis`, `regulator`, `hpa`, `kpa` or `fixed:N`.
-    #[serde(default = "usual::controller")]
     pub controller: String,
     /// Time between two decisions, milliseconds.
-    #[serde(default = "usual::period_ms")]
     pub period_ms: u64,
     /// The share of the host's free cores that the pool may load, above 0 and at most 1.
-    #[serde(default = "usual::load")]
     pub load: f64,
     /// What a request takes, until some have ended, milliseconds.
-    #[serde(default = "usual::service_guess_ms")]
     pub service_guess_ms: u64,
     /// What a container takes to be ready, until one was, milliseconds.
-    #[serde(default = "usual::boot_guess_ms")]
     pub boot_guess_ms: u64,
     /// Fewest containers.
-    #[serde(default = "usual::min")]
     pub min: u32,
     /// Most containers.
-    #[serde(default = "usual::max")]
     pub max: u32,
     /// Requests that a container is given at once.
-    #[serde(default = "usual::concurrency")]
     pub concurrency: u32,
     /// Where the pool is reached.
-    #[serde(default = "usual::listen")]
     #[schema(value_type = String)]
     pub listen: SocketAddr,
     /// The port that a container listens at.
-    #[serde(default = "usual::port")]
     pub port: u16,
     /// The first port of the host's loopback that containers are published at; null: they are reached directly.
-    #[serde(default)]
     pub port_base: Option<u16>,
     /// The engine's network they are in; null: its default.
-    #[serde(default)]
     pub network: Option<String>,
     /// Most CPU of a container, cores; null: no limit.
-    #[serde(default)]
     pub cpus: Option<f64>,
     /// Most memory of a container, bytes; null: no limit.
-    #[serde(default)]
     pub memory_bytes: Option<u64>,
     /// A container counts as free only below this CPU use, percent of one core; null: as soon as it has no request.
-    #[serde(default)]
     pub free_cpu_percent: Option<f64>,
     /// Where a container is asked whether it is ready; null: that it accepts a connection is enough.
-    #[serde(default = "usual::ready_path")]
     pub ready_path: Option<String>,
     /// How long a new container may take until it is ready, milliseconds.
-    #[serde(default = "usual::ready_timeout_ms")]
     pub ready_timeout_ms: u64,
     /// How long a container may take to end once it is told to, milliseconds.
-    #[serde(default = "usual::stop_timeout_ms")]
     pub stop_timeout_ms: u64,
     /// Requests that may wait.
-    #[serde(default = "usual::queue")]
     pub queue: u32,
     /// How long a request may wait, milliseconds.
-    #[serde(default = "usual::queue_timeout_ms")]
     pub queue_timeout_ms: u64,
     /// How long a container may be silent in the middle of a request, milliseconds.
-    #[serde(default = "usual::request_timeout_ms")]
     pub request_timeout_ms: u64,
+}
+
+impl Default for PoolSpec {
+    /// No image, which must be named, and all else as `dockhealth autoscale run` has it where nothing is said.
+    fn default() -> Self {
+        Self {
+            image: String::new(),
+            command: Vec::new(),
+            labels: BTreeMap::new(),
+            controller: "francis".to_owned(),
+            period_ms: 2_000,
+            load: 1.0,
+            service_guess_ms: 5_000,
+            boot_guess_ms: 1_500,
+            min: 2,
+            max: 16,
+            concurrency: 1,
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            port: 80,
+            port_base: None,
+            network: None,
+            cpus: None,
+            memory_bytes: None,
+            free_cpu_percent: None,
+            ready_path: Some("/".to_owned()),
+            ready_timeout_ms: 30_000,
+            stop_timeout_ms: 10_000,
+            queue: 1_000,
+            queue_timeout_ms: 300_000,
+            request_timeout_ms: 300_000,
+        }
+    }
 }
 
 /// How a pool is.
@@ -320,4 +328,17 @@ pub struct PoolDecision {
     pub forecast: Option<f64>,
     /// Requests it had expected for the period that ended with this decision.
     pub forecast_was: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_specification_leaves_out_has_its_default() {
+        let spec: PoolSpec = serde_json::from_str(r#"{"image":"shop","max":4,"later":1}"#).unwrap();
+        assert_eq!(spec, PoolSpec { image: "shop".to_owned(), max: 4, ..PoolSpec::default() });
+        let text = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<PoolSpec>(&text).unwrap(), spec);
+    }
 }

@@ -70,7 +70,7 @@ impl Classified {
         let gone = self.flows.idle(|key| if owner(key).is_none() { 0 } else { u64::MAX });
         self.programs.forget(&|key| gone.contains(key))?;
         self.flows.forget(&gone);
-        Ok(roll(came, places, TcpParts::default(), &BTreeMap::new()))
+        Ok(roll(&came, places, TcpParts::default(), &BTreeMap::new()))
     }
 }
 

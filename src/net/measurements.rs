@@ -21,6 +21,9 @@ pub(super) struct Means<'a> {
     pub(super) clock: Option<&'a str>,
 }
 
+const NO_SHARED_CLOCK: &str = "latency between hosts is half the round trip; where clocks are known to agree, say so with \
+                               --network-clock NAME, the same on each";
+
 /// Says it of each measurement.
 pub(super) fn measurements(means: &Means<'_>, rules: &NetworkRules) -> Vec<Measurement> {
     let measure = &rules.measure;
@@ -43,15 +46,14 @@ pub(super) fn measurements(means: &Means<'_>, rules: &NetworkRules) -> Vec<Measu
     for one in &mut all {
         match (one.name.as_str(), one.status, means.way) {
             ("hops", MeasurementStatus::Works, _) => one.detail = hops_told(hops),
-            ("one_way", MeasurementStatus::Works, _) => match means.clock {
-                Some(clock) => one.detail = format!("between hosts whose clock is {clock:?} too"),
-                None => {
-                    one.status = MeasurementStatus::Missing;
-                    one.detail = "latency between hosts is half the round trip; where clocks are known to agree, say so with \
-                                  --network-clock NAME, the same on each"
-                        .to_owned();
-                }
-            },
+            ("one_way", MeasurementStatus::Works, _) => {
+                (one.status, one.detail) = match means.clock {
+                    Some(clock) => {
+                        (MeasurementStatus::Works, format!("between hosts whose clock is {clock:?} too"))
+                    }
+                    None => (MeasurementStatus::Missing, NO_SHARED_CLOCK.to_owned()),
+                };
+            }
             ("flows", MeasurementStatus::Missing, MeasureWay::Classifiers) => {
                 one.status = MeasurementStatus::Works;
                 one.detail =
@@ -80,13 +82,11 @@ fn status(means: &Means<'_>, on: bool, taps: &[Tap]) -> (MeasurementStatus, Stri
     if let Some(Lack(why)) = means.instead {
         return (MeasurementStatus::Missing, why.clone());
     }
-    match taps.iter().find_map(|tap| means.lacks.get(tap)) {
-        Some(Lack(why)) => (MeasurementStatus::Missing, why.clone()),
-        None => {
-            let names: Vec<&str> = taps.iter().map(|tap| tap.tracepoint()).collect();
-            (MeasurementStatus::Works, format!("tracepoints {}", names.join(" and ")))
-        }
+    if let Some(Lack(why)) = taps.iter().find_map(|tap| means.lacks.get(tap)) {
+        return (MeasurementStatus::Missing, why.clone());
     }
+    let names: Vec<&str> = taps.iter().map(|tap| tap.tracepoint()).collect();
+    (MeasurementStatus::Works, format!("tracepoints {}", names.join(" and ")))
 }
 
 fn hops_told(hops: &[HopStage]) -> String {

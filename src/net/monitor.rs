@@ -100,7 +100,7 @@ impl NetworkMonitor {
             NetworkWish::Off => monitor.way = Way::Off,
             NetworkWish::Proc => monitor.instead = Some(Lack("--network proc".to_owned())),
             NetworkWish::Classifiers => {
-                monitor.go_without_tracepoints(Lack("--network classifiers".to_owned()))
+                monitor.go_without_tracepoints(Lack("--network classifiers".to_owned()));
             }
             NetworkWish::Auto => match monitor.load(host_netns) {
                 Ok(traced) => {

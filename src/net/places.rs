@@ -96,10 +96,10 @@ impl Places {
         self.endpoints.push(Endpoint { container: name.clone(), kind, shares, addresses, traced });
     }
 
-    /// Another interval begins: who was not there in the one that ends is forgotten.
+    /// Another interval begins: who was there neither in the one that ends nor in the one before is forgotten.
     pub(super) fn next_interval(&mut self) {
-        let seen_in = self.intervals;
-        self.owners.retain(|_, known| known.seen == seen_in);
+        let ended = self.intervals;
+        self.owners.retain(|_, known| known.seen + 1 >= ended);
         self.intervals += 1;
     }
 
@@ -172,12 +172,9 @@ impl Places {
 fn use_of(facts: &ContainerFacts, all: &[ContainerFacts]) -> (EndpointKind, Option<ContainerName>) {
     let mut at = facts;
     for _ in 0..4 {
-        let shared = || (at.name != facts.name).then(|| at.name.clone());
         match &at.namespace {
-            Namespace::Own => {
-                let shares = shared();
-                return (if shares.is_some() { EndpointKind::Shared } else { EndpointKind::Own }, shares);
-            }
+            Namespace::Own if at.name == facts.name => return (EndpointKind::Own, None),
+            Namespace::Own => return (EndpointKind::Shared, Some(at.name.clone())),
             Namespace::Host => return (EndpointKind::Host, None),
             Namespace::None => return (EndpointKind::None, None),
             Namespace::Container(owner) => match all.iter().find(|one| one.is_called(owner)) {
@@ -187,4 +184,66 @@ fn use_of(facts: &ContainerFacts, all: &[ContainerFacts]) -> (EndpointKind, Opti
         }
     }
     (EndpointKind::None, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::fixtures::{facts, host};
+
+    #[test]
+    fn everyone_is_known_by_namespace_and_address() {
+        let host = host();
+        let shared = ContainerFacts {
+            namespace: Namespace::Container("web".to_owned()),
+            ..facts("sidecar", RunState::Running, &[])
+        };
+        let elsewhere = facts("twin", RunState::Running, &[("apart", "10.0.0.2")]);
+        let gone = facts("gone", RunState::Exited, &[("net", "10.0.0.9")]);
+        let mut places = Places::new(host.netns("host"));
+        let all = [host.run("web", "10.0.0.2"), host.run("db", "10.0.0.3"), shared, elsewhere, gone];
+        let own = ["10.9.9.9".parse().unwrap()];
+        places.look(host.root(), &all, &own, |facts| facts.name.as_str() == "sidecar");
+        let name = |text: &str| text.parse::<ContainerName>().unwrap();
+        assert_eq!(places.owner(OwnerId::Netns(host.netns("web"))), Some(&name("web")));
+        assert_eq!(places.traced(), [OwnerId::Netns(host.netns("web"))], "what shares it makes it traced");
+        let kinds: Vec<_> = places.endpoints().iter().map(|one| (one.container.as_str(), one.kind)).collect();
+        assert_eq!(
+            kinds,
+            [
+                ("web", EndpointKind::Own),
+                ("db", EndpointKind::Own),
+                ("sidecar", EndpointKind::Shared),
+                ("twin", EndpointKind::Own)
+            ]
+        );
+        let peer = |asker: &str, address: &str| {
+            let peer = places.peer(Some(&name(asker)), address.parse().unwrap());
+            (peer.kind, peer.container.map(|name| name.to_string()))
+        };
+        let container = |name: &str| (PeerKind::Container, Some(name.to_owned()));
+        assert_eq!(peer("db", "10.0.0.2"), container("web"), "who shares a network, of two with one address");
+        assert_eq!(peer("twin", "10.0.0.2"), container("twin"));
+        assert_eq!(peer("twin", "10.0.0.3"), container("db"), "one alone is meant wherever it is");
+        assert_eq!(peer("web", "10.0.0.1"), (PeerKind::Gateway, None));
+        assert_eq!(peer("web", "10.9.9.9"), (PeerKind::Host, None));
+        assert_eq!(peer("web", "224.0.0.251"), (PeerKind::Multicast, None));
+        assert_eq!(peer("web", "ff02::2"), (PeerKind::Multicast, None));
+        assert_eq!(peer("web", "10.0.0.9"), (PeerKind::Address, None), "it ended");
+    }
+
+    #[test]
+    fn who_ended_is_known_until_its_last_interval_was_told() {
+        let host = host();
+        let mut places = Places::new(host.netns("host"));
+        places.look(host.root(), &[host.run("web", "10.0.0.2")], &[], |_| true);
+        let web = OwnerId::Netns(host.netns("web"));
+        places.look(host.root(), &[], &[], |_| true);
+        assert!(places.owner(web).is_some());
+        places.next_interval();
+        assert!(places.owner(web).is_some(), "packets of its end may still be read");
+        places.next_interval();
+        places.next_interval();
+        assert!(places.owner(web).is_none());
+    }
 }

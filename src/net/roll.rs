@@ -63,11 +63,11 @@ pub(super) struct Rows {
 }
 
 /// Makes them. `reasons` are the kernel's names of drops.
-pub(super) fn roll(came: Came, places: &Places, tcp: TcpParts, reasons: &BTreeMap<u32, String>) -> Rows {
+pub(super) fn roll(came: &Came, places: &Places, tcp: TcpParts, reasons: &BTreeMap<u32, String>) -> Rows {
     let mut rows = Rows::default();
     rows.overflow.lost = came.lost.others;
     rows.overflow.packets_beyond = came.lost.packets;
-    rows.flows = flows(&came, places, tcp, &mut rows.overflow);
+    rows.flows = flows(came, places, tcp, &mut rows.overflow);
     rows.latency = came.latency.iter().filter_map(|(key, counts)| latency(*key, counts, places)).collect();
     rows.drops = drops(&came.drops, places, reasons);
     rows.stamps = stamps(&came.stamps, places);
@@ -220,9 +220,11 @@ fn latency(key: PairKey, counts: &LatencyCounts, places: &Places) -> Option<Pair
     })
 }
 
+/// Where, why, from whom and for whom.
+type DropRow = (Option<ContainerName>, String, Option<Peer>, Option<Peer>);
+
 fn drops(came: &[(DropKey, Count)], places: &Places, reasons: &BTreeMap<u32, String>) -> Vec<Drops> {
-    let mut rows: BTreeMap<(Option<ContainerName>, String, Option<Peer>, Option<Peer>), u64> =
-        BTreeMap::new();
+    let mut rows: BTreeMap<DropRow, u64> = BTreeMap::new();
     for (key, count) in came {
         let reason = reason(key.reason, reasons);
         let container = places.owner(OwnerId::Netns(key.netns));
@@ -270,4 +272,111 @@ fn stamps(came: &[(EpochKey, StampCounts)], places: &Places) -> Vec<Stamps> {
         Stamps { container, peer, sent, epoch, buckets }
     };
     rows.into_iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::fixtures::{HostRoot, host};
+    use proptest::prelude::*;
+
+    fn places(host: &HostRoot) -> Places {
+        let mut places = Places::new(host.netns("host"));
+        places.look(host.root(), &[host.run("web", "10.0.0.2"), host.run("db", "10.0.0.3")], &[], |_| true);
+        places
+    }
+
+    fn flow(netns: u32, way: FlowWay, peer: &str) -> FlowKey {
+        FlowKey { owner: OwnerId::Netns(netns), way, with: FlowPeer::Ip(peer.parse().ok(), 6) }
+    }
+
+    const SOME: TrafficCounts = TrafficCounts { bytes: 100, packets: 2, segments: 3 };
+    const ALL: TcpParts = TcpParts { retransmits: Measured::Yes, connections: Measured::Yes };
+
+    #[test]
+    fn both_ways_of_a_pair_and_its_tcp_are_one_row() {
+        let (host, mut came) = (host(), Came::default());
+        let (web, places) = (host.netns("web"), places(&host));
+        came.flows = vec![
+            (flow(web, FlowWay::Sent, "10.0.0.3"), SOME),
+            (flow(web, FlowWay::Received, "10.0.0.3"), TrafficCounts { bytes: 7, ..SOME }),
+            (flow(web + 1_000_000, FlowWay::Sent, "10.0.0.3"), SOME),
+            (FlowKey { with: FlowPeer::Rest, ..flow(web, FlowWay::Sent, "") }, SOME),
+            (FlowKey { with: FlowPeer::Link, ..flow(web, FlowWay::Sent, "") }, SOME),
+        ];
+        let tcp =
+            TcpCounts { retransmits: 4, rtt_samples: 2, rtt_sum_us: 500, opened: 1, ..TcpCounts::default() };
+        came.tcp = vec![(TcpKey { owner: OwnerId::Netns(web), peer: "10.0.0.3".parse().ok() }, tcp)];
+        let rows = roll(&came, &places, ALL, &BTreeMap::new());
+        let kinds: Vec<PeerKind> = rows.flows.iter().map(|flow| flow.peer.kind).collect();
+        assert_eq!(kinds, [PeerKind::Container, PeerKind::Link, PeerKind::Rest]);
+        let pair = &rows.flows[0];
+        assert_eq!((pair.sent.bytes, pair.received.bytes, pair.sent.segments), (100, 7, Some(3)));
+        let figures = pair.tcp.unwrap();
+        assert_eq!((figures.retransmits, figures.connections.unwrap().opened), (Some(4), 1));
+        assert_eq!((rows.overflow.packets_unknown, rows.overflow.packets_beyond), (2, 2));
+    }
+
+    #[test]
+    fn what_is_not_measured_is_not_a_zero() {
+        let (host, mut came) = (host(), Came::default());
+        let places = places(&host);
+        came.flows = vec![(flow(host.netns("web"), FlowWay::Sent, "10.0.0.3"), SOME)];
+        let rows = roll(&came, &places, TcpParts::default(), &BTreeMap::new());
+        assert_eq!(rows.flows[0].tcp, Some(TcpFigures::default()));
+    }
+
+    #[test]
+    fn drops_are_told_where_they_concern_a_container_and_are_a_loss() {
+        let host = host();
+        let places = places(&host);
+        let names = [(3, "SKB_DROP_REASON_NO_SOCKET"), (8, "SKB_DROP_REASON_NETFILTER_DROP")];
+        let names = names.map(|(number, name)| (number, name.to_owned())).into();
+        let key = |netns: &str, reason, from: &str, to: &str| DropKey {
+            netns: host.netns(netns),
+            reason,
+            from: from.parse().ok(),
+            to: to.parse().ok(),
+        };
+        let one = Count { number: 1 };
+        let came = vec![
+            (key("db", 8, "10.0.0.2", "10.0.0.3"), one),
+            (key("db", 3, "10.0.0.2", "10.0.0.3"), one),
+            (key("host", 8, "10.0.0.2", "10.0.0.3"), one),
+            (key("host", 8, "192.0.2.1", "192.0.2.2"), one),
+            (key("nobody", 8, "10.0.0.2", "10.0.0.3"), one),
+            (key("db", 0x20001, "10.0.0.2", "10.0.0.3"), one),
+        ];
+        let rows = drops(&came, &places, &names);
+        let told: Vec<_> = rows
+            .iter()
+            .map(|row| (row.container.as_ref().map(ContainerName::as_str), row.reason.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [(None, "NETFILTER_DROP"), (Some("db"), "NETFILTER_DROP"), (Some("db"), "REASON_0x20001")]
+        );
+        assert!(
+            rows.iter().all(|row| row.from.as_ref().unwrap().container.as_ref().unwrap().as_str() == "web")
+        );
+    }
+
+    proptest! {
+        /// However many peers there are, the message is bounded and no byte of it is lost.
+        #[test]
+        fn rows_are_bounded_and_their_sum_is_not_changed(peers in 1_u32..9000, bytes in 1_u64..1000) {
+            let host = host();
+            let (web, places) = (host.netns("web"), places(&host));
+            let of = |number: u32| FlowKey {
+                owner: OwnerId::Netns(web),
+                way: FlowWay::Sent,
+                with: FlowPeer::Ip(Some(std::net::Ipv4Addr::from(0x0b00_0000 + number).into()), 17),
+            };
+            let flows = (0..peers).map(|number| (of(number), TrafficCounts { bytes, packets: 1, segments: 1 })).collect();
+            let rows = roll(&Came { flows, ..Came::default() }, &places, ALL, &BTreeMap::new());
+            prop_assert!(rows.flows.len() <= Interval::MAX_ROWS);
+            prop_assert_eq!(rows.flows.iter().map(|flow| flow.sent.bytes).sum::<u64>(), bytes * u64::from(peers));
+            prop_assert_eq!(rows.overflow.rows_folded > 0, peers as usize > Interval::MAX_ROWS);
+        }
+    }
 }

@@ -137,3 +137,48 @@ fn explained(reason: &str) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::{NetworkReport, decode};
+
+    /// The recorded report, whose interval lasts 10 s.
+    fn recorded() -> Interval {
+        let bytes = include_bytes!("../../tests/fixtures/protocol/v1/network_report.json");
+        let mut interval = decode::<NetworkReport>(bytes).unwrap().interval;
+        for one in interval.measurements.iter_mut().filter(|one| one.name == "drops") {
+            one.status = crate::model::MeasurementStatus::Works;
+        }
+        interval
+    }
+
+    #[test]
+    fn a_firewall_in_the_containers_network_reads_so() {
+        let mut seen = Seen::default();
+        assert_eq!(seen.of(&"db".parse().unwrap()), None);
+        (0..10).for_each(|_| seen.add(&recorded()));
+        let why = seen.of(&"db".parse().unwrap()).unwrap();
+        assert_eq!((why.seconds, why.retransmits, why.drops.len()), (60, Some(18), 1));
+        assert_eq!(
+            why.notes[0],
+            "1086 packets from web.1 to db were dropped in its own network in the last 60 s: NETFILTER_DROP (a rule of \
+             nftables or iptables there drops them)"
+        );
+        let sender = seen.of(&"web.1".parse().unwrap()).unwrap();
+        assert!(sender.notes[0].contains("in the network of db"), "{:?}", sender.notes);
+        let other = seen.of(&"other".parse().unwrap()).unwrap();
+        assert_eq!((other.drops, other.notes, other.retransmits), (Vec::new(), Vec::new(), None));
+    }
+
+    #[test]
+    fn where_nothing_is_measured_nothing_is_said() {
+        let mut seen = Seen::default();
+        let mut interval = recorded();
+        interval.way = MeasureWay::Off;
+        interval.flows.clear();
+        interval.drops.clear();
+        seen.add(&interval);
+        assert_eq!(seen.of(&"db".parse().unwrap()), None);
+    }
+}

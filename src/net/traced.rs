@@ -107,7 +107,10 @@ impl Traced {
             self.settings = Some(settings);
         }
         for tap in Tap::ALL {
-            self.programs.switch(tap, wanted(rules, tap))?;
+            // Calls are looked at only while somebody is on the host's network.
+            let calls = matches!(tap, Tap::CallSent | Tap::CallReceived);
+            let idle = calls && self.cgroups.is_empty();
+            self.programs.switch(tap, if idle { Switch::Off } else { wanted(rules, tap) })?;
         }
         Ok(())
     }
@@ -142,7 +145,7 @@ impl Traced {
             if runs { Measured::Yes } else { Measured::No }
         };
         let tcp = TcpParts { retransmits: runs(Tap::Retransmits), connections: runs(Tap::States) };
-        Ok(roll(came, places, tcp, &self.reasons))
+        Ok(roll(&came, places, tcp, &self.reasons))
     }
 
     /// Makes room: entries of nobody known that are idle, of the idle when there is little left, and of epochs long over.

@@ -1,5 +1,7 @@
 //! The network of containers as it is measured, against the kernel's own counters: real packets between real containers.
 
+#![allow(clippy::unwrap_used, reason = "what a test cannot go on without, it may unwrap")]
+
 mod agent;
 mod churn;
 mod ways;

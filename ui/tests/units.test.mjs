@@ -167,3 +167,32 @@ test('the pages know every metric of the catalogue, and what it is of', async ()
   assert.equal(unitOf('uptime_seconds'), 'seconds');
   assert.equal(unitOf('load1'), 'count');
 });
+
+test('the network graph is the same for the same names, and nothing of it overlaps', async () => {
+  const { apart, curve, layout, links, NODE, coarser, told } = await load('/src/lib/network.ts');
+  const next = numbers(11);
+  for (const [width, size] of [[300, 30], [1200, 400], [1200, 5000]]) {
+    const nodes = Array.from({ length: size }, (_, at) => ({
+      id: `h${at % 7}/c${at}`, kind: at % 9 ? 'container' : 'gateway', hostname: at % 50 ? `h${at % 7}` : null, name: `c${at}`, project: at % 3 ? `p${at % 3}` : null, shared_by: [],
+    }));
+    const plan = layout(nodes, width);
+    assert.equal(plan.spots.size, size);
+    const shuffled = nodes.map((node) => [next(1e6), node]).sort((x, y) => x[0] - y[0]).map(([, node]) => node);
+    assert.deepEqual([...layout(shuffled, width).spots], [...plan.spots]);
+    const all = [...plan.spots.values()];
+    for (const x of new Set(all.map((spot) => spot.x))) {
+      const ys = all.filter((spot) => spot.x === x).map((spot) => spot.y).sort((x, y) => x - y);
+      assert.ok(ys.every((y, at) => at === 0 || y - ys[at - 1] >= NODE.height), 'one below the other');
+      assert.ok(ys.at(-1) + NODE.height <= plan.height);
+    }
+    const [a, b] = all;
+    assert.match(curve(a, b).d, /^M[\d.]+ [\d.]+C/);
+  }
+  assert.deepEqual([coarser('container', 100), coarser('container', 1000), coarser('project', 1000), coarser('host', 1000)], [null, 'project', 'host', null]);
+  const edge = (from, to, more) => ({ from, to, bytes_per_second: 1024, loss_percent: null, retransmits: null, drops: null, latency_us_p50: null, ...more });
+  const [one, two] = links([edge('a', 'b', { loss_percent: 2 }), edge('b', 'a', { latency_us_p50: 80, latency_kind: 'half_rtt' }), edge('c', 'a', { bytes_per_second: null })]);
+  assert.deepEqual([one.id, one.tone, two.tone, two.rate], ['a|b', 'bad', 'quiet', 0]);
+  assert.deepEqual(told(one).map((line) => line.replace(/\u00a0/g, ' ')), ['2.00 KiB/s · ~80 µs', '2 % lost']);
+  const words = apart([{ d: '', x: 0, y: 0 }, { d: '', x: 20, y: 3 }, { d: '', x: 400, y: 3 }]);
+  assert.deepEqual(words.map(({ y }) => y), [0, 27, 3]);
+});

@@ -63,6 +63,7 @@ pub(super) struct MapView {
 
 /// One end.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[schema(as = MapNode)]
 pub(super) struct NodeView {
     /// Names it in edges and questions: `HOST/CONTAINER`, `gateway:HOST`, `external`, ...
     id: String,
@@ -85,6 +86,7 @@ pub(super) struct NodeView {
 
 /// What went from one node to another. Null is not known, never 0.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = MapEdge)]
 pub(super) struct EdgeView {
     /// The sender's id.
     from: String,
@@ -233,8 +235,8 @@ fn detail(told: Option<&HostNetwork>, live: bool, version: Option<&str>, now: Ti
         (Some(told), _) if told.is_current(now) => match told.way {
             MeasureWay::Tracepoints => "measured at the kernel's tracepoints".into(),
             MeasureWay::Classifiers => "counted at each container's interface".into(),
-            MeasureWay::Proc => "only each container's totals are counted, from /proc".into(),
-            MeasureWay::Off => "not measured there".into(),
+            MeasureWay::Proc => "only each container's totals are counted, from /proc: its measurements say what would give more".into(),
+            MeasureWay::Off => "not measured there: start its agent with --network auto".into(),
             MeasureWay::Unknown => "measured in a way that this controller does not know: update it".into(),
         },
         (Some(told), _) => format!("nothing was told of its network since {}", told.received),
@@ -243,7 +245,7 @@ fn detail(told: Option<&HostNetwork>, live: bool, version: Option<&str>, now: Ti
             format!("its agent, version {version}, tells nothing of its network: update it to {own}")
         }
         (None, _) => {
-            "its agent told nothing of its network yet: it does after each interval, unless it was started without".into()
+            "its agent told nothing of its network yet: it does after each interval, unless it was started with --network off".into()
         }
     }
 }

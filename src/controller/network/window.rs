@@ -13,8 +13,8 @@ pub(crate) const COARSE: i64 = 60;
 pub(crate) const FINE_SPAN: i64 = 600;
 pub(crate) const SPAN: i64 = 3600;
 
-/// The most pairs in all slots together; beyond that the oldest slots are forgotten first. One takes about 500 bytes.
-pub(crate) const MAX_ROWS: usize = 200_000;
+/// The most pairs in all slots together; beyond that the oldest slots are forgotten first. One takes about a kilobyte.
+pub(crate) const MAX_ROWS: usize = 100_000;
 
 /// What ended within some seconds.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -167,7 +167,7 @@ mod tests {
         }
         assert_eq!(
             (windows.rows(), windows.oldest(), windows.newest()),
-            (200_000, Some(1_000_030), Some(1_000_070))
+            (80_000, Some(1_000_060), Some(1_000_070))
         );
     }
 

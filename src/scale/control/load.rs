@@ -15,6 +15,8 @@ const OTHERS_S: f64 = 30.0;
 const SHARE_GAIN: f64 = 0.3;
 /// Above this utilisation of the host, requests may get less than they would use.
 const SATURATED: f64 = 0.9;
+/// Even then each that wants the CPU gets about its fair part; who uses less than this of that does not want more.
+const HARDLY: f64 = 0.1;
 /// The least cores that a request is taken to use; what uses less hardly uses any, and no number of cores bounds it.
 const LEAST_SHARE: f64 = 0.02;
 /// Completions, as far as remembered, from which on a mean is taken.
@@ -90,10 +92,15 @@ impl Load {
             let weight = 1.0 - (-period / OTHERS_S).exp();
             self.others = Some(self.others.map_or(now, |before| before + weight * (now - before)));
         }
-        let utilisation = host.unwrap_or(cpu).max(cpu) / (self.cores * period);
-        if in_service > 0.0 && utilisation < SATURATED {
+        if in_service > 0.0 {
+            let utilisation = host.unwrap_or(cpu).max(cpu) / (self.cores * period);
+            let fair = self.cores / (in_service / period + self.others.unwrap_or(0.0)).max(1.0);
+            let used = cpu / in_service;
+            if utilisation >= SATURATED && used >= HARDLY * fair {
+                return;
+            }
             let before = self.share.unwrap_or(self.most_share.min(1.0));
-            self.share = Some((before + SHARE_GAIN * (cpu / in_service - before)).min(self.most_share));
+            self.share = Some((before + SHARE_GAIN * (used - before)).min(self.most_share));
         }
     }
 
@@ -179,6 +186,16 @@ mod tests {
         let mut idle = Load::new(&settings());
         (0..100).for_each(|_| idle.saw(&period(3, 0.0, 2, 0.0)));
         assert!((idle.service_s() - 3.0).abs() < 0.05, "{idle:?}");
+    }
+
+    #[test]
+    fn on_a_host_that_others_fill_only_what_hardly_uses_the_cpu_is_told() {
+        let mut sleeps = Load::new(&settings());
+        (0..100).for_each(|_| sleeps.saw(&period(3, 0.001, 2, 3.99)));
+        assert!((sleeps.service_s() - 3.0).abs() < 0.05, "{sleeps:?}");
+        let mut computes = Load::new(&settings());
+        (0..100).for_each(|_| computes.saw(&period(3, 0.3, 2, 3.1)));
+        assert!((computes.share() - 1.0).abs() < 1e-9, "it may be kept waiting: {computes:?}");
     }
 
     #[test]

@@ -376,7 +376,14 @@ impl Owner {
             mono: self.desk.now(),
             ending: self.ending,
         };
-        self.status.send_replace(report.status());
+        let status = report.status();
+        let before = self.status.borrow().health;
+        if status.health != before {
+            let (pool, health, ready) = (self.name(), status.health.as_str(), status.counts.ready);
+            let why = status.problem.as_ref().map(|problem| problem.what.as_str());
+            tracing::info!(%pool, health, ready, why, "the pool's health changed");
+        }
+        self.status.send_replace(status);
     }
 
     fn tell_running(&self) {

@@ -21,29 +21,16 @@ const PORTS: u16 = 6;
 fn spec(port_base: u16) -> PoolSpec {
     PoolSpec {
         image: "busybox".to_owned(),
-        command: Vec::new(),
         labels: [("tier".to_owned(), "shop".to_owned())].into(),
-        controller: "francis".to_owned(),
         period_ms: 100,
-        load: 1.0,
-        service_guess_ms: 1000,
         boot_guess_ms: 100,
         min: 2,
         max: 2,
-        concurrency: 1,
-        listen: "127.0.0.1:0".parse().unwrap(),
-        port: 80,
         port_base: Some(port_base),
-        network: None,
         cpus: Some(0.5),
         memory_bytes: Some(64 << 20),
-        free_cpu_percent: None,
-        ready_path: Some("/".to_owned()),
         ready_timeout_ms: 5_000,
-        stop_timeout_ms: 1_000,
-        queue: 10,
-        queue_timeout_ms: 10_000,
-        request_timeout_ms: 10_000,
+        ..PoolSpec::default()
     }
 }
 

@@ -19,28 +19,10 @@ fn spec() -> PoolSpec {
     PoolSpec {
         image: dockhealth_image().to_owned(),
         command: SERVER.map(str::to_owned).to_vec(),
-        labels: [].into(),
-        controller: "francis".to_owned(),
         period_ms: 200,
-        load: 1.0,
-        service_guess_ms: 200,
-        boot_guess_ms: 500,
         min: 4,
         max: 4,
-        concurrency: 1,
-        listen: "127.0.0.1:0".parse().unwrap(),
-        port: 80,
-        port_base: None,
-        network: None,
-        cpus: None,
-        memory_bytes: None,
-        free_cpu_percent: None,
-        ready_path: Some("/".to_owned()),
-        ready_timeout_ms: 30_000,
-        stop_timeout_ms: 10_000,
-        queue: 100,
-        queue_timeout_ms: 60_000,
-        request_timeout_ms: 60_000,
+        ..PoolSpec::default()
     }
 }
 

@@ -45,6 +45,7 @@ export const EVENTS: Readonly<Record<EventKind, EventWord>> = {
   monitored: word('monitored', 'info', 'eye'),
   unmonitored: word('unmonitored', 'quiet', 'eye'),
   threshold_changed: word('threshold changed', 'info', 'settings'),
+  rules_changed: word('network rules changed', 'info', 'network'),
   maintenance_changed: word('maintenance changed', 'info', 'wrench', true),
   host_live: word('host live', 'good', 'host', true),
   host_silent: word('host silent', 'bad', 'host', true),

@@ -44,6 +44,7 @@ const GROUP_OF: Readonly<Record<EventKind, GroupName>> = {
   monitored: 'changes',
   unmonitored: 'changes',
   threshold_changed: 'changes',
+  rules_changed: 'changes',
   maintenance_changed: 'changes',
   host_live: 'hosts',
   host_silent: 'hosts',

@@ -5,6 +5,7 @@ export type PageName =
   | 'fleet'
   | 'host'
   | 'container'
+  | 'network'
   | 'events'
   | 'incidents'
   | 'drills'
@@ -26,6 +27,7 @@ const PAGES: [RegExp, PageName][] = [
   [/^\/$/, 'fleet'],
   [/^\/hosts\/([^/]+)$/, 'host'],
   [/^\/containers\/([^/]+)\/([^/]+)$/, 'container'],
+  [/^\/network$/, 'network'],
   [/^\/events$/, 'events'],
   [/^\/incidents$/, 'incidents'],
   [/^\/drills$/, 'drills'],
