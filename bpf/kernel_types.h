@@ -63,10 +63,11 @@ struct sk_buff {
 	struct net_device *dev;
 	struct sock *sk;
 	u32 len;
-	u16 mac_len;
 	u16 protocol;
 	u16 network_header;
+	u16 mac_header;
 	unsigned char *head;
+	unsigned char *data;
 	u32 end;
 	unsigned long _skb_refdst;
 } CORE;

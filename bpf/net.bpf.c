@@ -209,11 +209,16 @@ struct packet {
 	u64 hash;
 };
 
+/* Where a packet that is sent has it. */
+static ALWAYS_INLINE unsigned char *header_of(struct sk_buff *skb)
+{
+	return skb->head + skb->network_header;
+}
+
 /* Reads it. The hash is of what stays the same from the sender's interface to the receiver's, on whatever host: addresses, the
  * IP id, and of the content what tells two packets of a flow apart; no checksum, which hardware or the tunnel fills in. */
-static NEVER_INLINE void read_packet(struct sk_buff *skb, struct packet *packet)
+static NEVER_INLINE void read_packet(struct sk_buff *skb, unsigned char *at, struct packet *packet)
 {
-	unsigned char *at = skb->head + skb->network_header;
 	u16 kind = skb->protocol;
 	u32 carried[5] = {};
 	u64 hash = 0;
@@ -320,7 +325,7 @@ static NEVER_INLINE void count(const struct flow *flow, u64 bytes, u64 packets, 
 	traffic->segments += segments;
 }
 
-static ALWAYS_INLINE void count_packet(struct sk_buff *skb, const struct packet *packet, u32 netns, u8 direction, u32 bytes)
+static ALWAYS_INLINE void count_packet(struct sk_buff *skb, const struct packet *packet, u32 netns, u8 direction, u64 bytes)
 {
 	struct flow flow = { .owner = netns, .direction = direction };
 	flow.protocol = packet->protocol;
@@ -386,7 +391,7 @@ static ALWAYS_INLINE void pass(const struct settings *set, struct sk_buff *skb, 
 	struct packet packet = {};
 	if (!(set->flags & (HOPS | OVERLAY)))
 		return;
-	read_packet(skb, &packet);
+	read_packet(skb, direction == RECEIVED ? skb->data : header_of(skb), &packet);
 	if (!is_sampled(set, &packet))
 		return;
 	struct stamp *stamp = bpf_map_lookup_elem(&net_stamps, &packet.hash);
@@ -426,7 +431,7 @@ int net_sent(u64 *ctx)
 	}
 	if (dev->flags & IFF_LOOPBACK || !is_selected(set, netns))
 		return 0;
-	read_packet(skb, &packet);
+	read_packet(skb, header_of(skb), &packet);
 	if (set->flags & PORTS && !has_wanted_port(&packet))
 		return 0;
 	count_packet(skb, &packet, netns, SENT, skb->len);
@@ -459,11 +464,13 @@ int net_received(u64 *ctx)
 	}
 	if (dev->flags & IFF_LOOPBACK || !is_selected(set, netns))
 		return 0;
-	read_packet(skb, &packet);
+	/* What a packet that arrives was sent with may still be noted in it: its own header is where its data begins. */
+	read_packet(skb, skb->data, &packet);
 	if (set->flags & PORTS && !has_wanted_port(&packet))
 		return 0;
 	/* The link's header was taken off already. */
-	count_packet(skb, &packet, netns, RECEIVED, skb->len + skb->mac_len);
+	u64 link_header = skb->data - skb->head - skb->mac_header;
+	count_packet(skb, &packet, netns, RECEIVED, skb->len + link_header);
 	if (!(set->flags & LATENCY) || !is_sampled(set, &packet))
 		return 0;
 	note_time(set, skb, &packet, netns, RECEIVED);
@@ -645,7 +652,7 @@ int net_dropped(u64 *ctx)
 	struct sock *sk = skb->sk;
 	struct drop drop = { .reason = (u32)ctx[2] };
 	struct packet packet = {};
-	read_packet(skb, &packet);
+	read_packet(skb, header_of(skb), &packet);
 	if (!packet.is_ip)
 		return 0;
 	if (dev) {

@@ -269,11 +269,10 @@ fn cannot_load(tap: Tap, error: ProgramError) -> EbpfError {
         ProgramError::Btf(_) => EbpfError::NoTracepoint { name: tap.tracepoint(), since: tap.since() },
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
-            let last = log
-                .lines()
-                .rev()
-                .find(|line| !line.is_empty() && !line.starts_with("processed"))
-                .unwrap_or_default();
+            let statistics = ["processed", "stack depth", "verification time", "mark_precise"];
+            let reason =
+                |line: &&str| !line.is_empty() && !statistics.iter().any(|word| line.starts_with(word));
+            let last = log.lines().rev().find(reason).unwrap_or_default();
             EbpfError::of(format!("to verify {} ({})", tap.program(), clean(last, 200)), io_error)
         }
         other => refused(&format!("to verify {}", tap.program()), other),
