@@ -177,10 +177,7 @@ impl Controller {
             writes: metric_writes.clone(),
             counters: counters.clone(),
         };
-        let upkeep = {
-            let (metrics, shutdown) = (metrics.clone(), shutdown.clone());
-            async move { metrics.maintain(shutdown).await }
-        };
+        let upkeep = upkeep(metrics.clone(), shutdown.clone());
         let ingest = ingest::ingest(parts, shutdown.clone());
         let parts =
             NetworkParts { bus: bus.clone(), fleet: fleet.clone(), counters: counters.clone(), clock };
@@ -250,6 +247,10 @@ async fn restarted(db: &ControllerDb, budget: Option<Rate>) -> Result<Vec<Durati
     let lasting = db.events(query).await?.into_iter().filter(|event| event.drill_id.is_none());
     let ages = lasting.map(|event| now.since(event.time));
     Ok(ages.filter(|age| *age < budget.window + COUNTED_LONGER).collect())
+}
+
+async fn upkeep(metrics: Arc<dyn MetricStore>, shutdown: CancellationToken) {
+    metrics.maintain(shutdown).await;
 }
 
 async fn prune(db: ControllerDb, shutdown: CancellationToken) {

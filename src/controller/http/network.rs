@@ -13,8 +13,8 @@ use super::request::{Query, Request};
 use super::{Answer, Api, json};
 use crate::controller::fleet::FleetView;
 use crate::controller::network::{
-    Figures, Fold, HostNetwork, LatencyKind, NetworkView, Node, NodeKind, Reasons, SPAN, Traffics, figures,
-    fold,
+    Figures, Fold, HostNetwork, LatencyKind, NetworkView, Node, NodeKind, Pair, Reasons, SPAN, Traffics,
+    figures, fold,
 };
 use crate::model::{
     Connections, ContainerKey, EndpointKind, HostName, MeasureWay, Measurement, MeasurementStatus, Overflow,
@@ -188,7 +188,7 @@ pub(super) async fn map(api: Arc<Api>, request: Request) -> Answer {
             traffics.nodes.retain(|node, _| on(node));
         }
         let traffics = fold(traffics, by, &projects(&fleet));
-        draw(Seen { view: &view, fleet: &fleet, by, host: host.as_ref() }, &traffics, span, limit)
+        draw(&Seen { view: &view, fleet: &fleet, by, host: host.as_ref() }, &traffics, span, limit)
     });
     let map = made.await.map_err(|error| {
         tracing::error!(%error, "the network map could not be made");
@@ -299,7 +299,7 @@ pub(super) struct Seen<'a> {
     pub(super) host: Option<&'a HostName>,
 }
 
-fn draw(seen: Seen<'_>, traffics: &Traffics, (from, to): (i64, i64), limit: usize) -> MapView {
+fn draw(seen: &Seen<'_>, traffics: &Traffics, (from, to): (i64, i64), limit: usize) -> MapView {
     let mut edges: Vec<EdgeView> = traffics.pairs.keys().map(|ends| edge(ends, traffics)).collect();
     edges.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| (&a.from, &a.to).cmp(&(&b.from, &b.to))));
     let edges_left_out = edges.len().saturating_sub(limit);
@@ -374,17 +374,17 @@ fn by_reason(reasons: &Reasons) -> BTreeMap<String, u64> {
 /// The edge between `ends` of `traffics`.
 pub(super) fn edge(ends: &(Node, Node), traffics: &Traffics) -> EdgeView {
     let (from, to) = ends;
-    let empty = Default::default();
+    let empty = Pair::default();
     let pair = traffics.pairs.get(ends).unwrap_or(&empty);
     let reverse = traffics.pairs.get(&(to.clone(), from.clone()));
     let covered = [from, to].into_iter().filter_map(|node| traffics.covered.get(node.host()?)).max().copied();
-    of_figures((from.to_string(), to.to_string()), figures(pair, reverse), pair.drops.as_ref(), covered)
+    of_figures((from.to_string(), to.to_string()), &figures(pair, reverse), pair.drops.as_ref(), covered)
 }
 
 /// What is told of `figures` of seconds of which `covered` milliseconds were looked at.
 pub(super) fn of_figures(
     (from, to): (String, String),
-    figures: Figures,
+    figures: &Figures,
     drops: Option<&Reasons>,
     covered: Option<u64>,
 ) -> EdgeView {

@@ -155,7 +155,7 @@ pub(super) async fn flows(api: Arc<Api>, request: Request) -> Answer {
     traffics.pairs.retain(|(from, to), _| *from == own || *to == own);
     let projects = projects(&fleet);
     let seen = Seen { view: &view, fleet: &fleet, by: Fold::Container, host: None };
-    let mut peers: BTreeMap<(&Node, Protocol), (Option<&Pair>, Option<&Pair>)> = BTreeMap::new();
+    let mut peers: BTreeMap<(&Node, Protocol), ThereAndBack<'_>> = BTreeMap::new();
     for ((from, to), pair) in &traffics.pairs {
         for (protocol, _) in &pair.flows {
             if *from == own {
@@ -193,6 +193,9 @@ pub(super) async fn flows(api: Arc<Api>, request: Request) -> Answer {
     let container = seen.node(&own, &traffics, &projects);
     Ok(json(StatusCode::OK, &FlowsView { container, window_seconds: window, flows }))
 }
+
+/// What goes to a peer, and what comes from it.
+type ThereAndBack<'a> = (Option<&'a Pair>, Option<&'a Pair>);
 
 impl From<Traffic> for TrafficView {
     fn from(Traffic { bytes, packets, segments }: Traffic) -> Self {
@@ -284,7 +287,12 @@ pub(super) async fn pair(api: Arc<Api>, request: Request) -> Answer {
             window_seconds: window,
             latency: pair.latency.as_deref().map(HistogramView::from),
             hops: pair.hops.iter().map(|(hop, of)| HopView { hop: *hop, histogram: of.into() }).collect(),
-            total: of_figures((from, to), figures(&pair, Some(&reverse)), pair.drops.as_ref(), Some(covered)),
+            total: of_figures(
+                (from, to),
+                &figures(&pair, Some(&reverse)),
+                pair.drops.as_ref(),
+                Some(covered),
+            ),
             series,
         }
     });

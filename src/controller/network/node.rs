@@ -51,8 +51,10 @@ pub(crate) enum NodeKind {
     External,
 }
 
+type OfHost = fn(HostName) -> Node;
+
 /// What stands before the `:` of the ids of nodes that are no containers.
-const PREFIXES: [(&str, fn(HostName) -> Node); 5] = [
+const PREFIXES: [(&str, OfHost); 5] = [
     ("host", Node::Host),
     ("gateway", Node::Gateway),
     ("multicast", Node::Multicast),

@@ -180,12 +180,11 @@ impl Pair {
 
 /// Adds what packets took on one part of the way.
 pub(crate) fn add_hop(hops: &mut Vec<(Hop, LatencyHistogram)>, hop: Hop, more: &LatencyHistogram) {
-    match hops.iter_mut().find(|(known, _)| *known == hop) {
-        Some((_, histogram)) => histogram.add(more),
-        None => {
-            hops.push((hop, more.clone()));
-            hops.sort_by_key(|(hop, _)| *hop);
-        }
+    if let Some((_, histogram)) = hops.iter_mut().find(|(known, _)| *known == hop) {
+        histogram.add(more);
+    } else {
+        hops.push((hop, more.clone()));
+        hops.sort_by_key(|(hop, _)| *hop);
     }
 }
 
@@ -230,7 +229,9 @@ mod tests {
             }
             if let Some(drops) = drops {
                 let reasons = pair.drops.get_or_insert_default();
-                drops.iter().for_each(|(reason, packets)| reasons.note(&reason.as_str().into(), *packets));
+                for (reason, packets) in &drops {
+                    reasons.note(&reason.as_str().into(), *packets);
+                }
             }
             pair
         })
@@ -238,7 +239,9 @@ mod tests {
 
     fn sum(pairs: &[&Pair]) -> Pair {
         let mut sum = Pair::default();
-        pairs.iter().for_each(|pair| sum.add(pair));
+        for pair in pairs {
+            sum.add(pair);
+        }
         sum
     }
 

@@ -476,8 +476,8 @@ fn any_interval() -> impl Strategy<Value = Interval> {
     (flows, drops, 0_u8..4).prop_map(|(flows, drops, shift)| {
         let names: Vec<(String, String)> =
             (0..3).map(|n| (format!("c{n}"), format!("10.9.0.{}", n + shift))).collect();
-        let named: Vec<(&str, &str)> = names.iter().map(|(name, at)| (&**name, &**at)).collect();
-        let mut out = interval(0, &named);
+        let borrowed: Vec<(&str, &str)> = names.iter().map(|(name, at)| (&**name, &**at)).collect();
+        let mut out = interval(0, &borrowed);
         out.flows = flows
             .into_iter()
             .map(|(n, peer, sent, received)| flow(&format!("c{n}"), peer, sent, received))
