@@ -164,7 +164,7 @@ def controller(*options):
         with process(f"{folder}/nats.log", *server) as nats:
             wait_for("nats-server listens", 20, lambda: listens(port))
             with process(f"{folder}/log", *command) as daemon:
-                wait_for("the controller listens", 20, lambda: listens(door))
+                wait_for("the controller listens", 20, lambda: listens(door) and os.path.exists(f"{data}/token"))
                 yield nats, url, daemon, caller(door, data)
 
 

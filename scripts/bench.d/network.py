@@ -67,7 +67,8 @@ def iperf(client, server, address, options):
 
 
 def capability(call):
-    all_of = [one for host in call("GET", "/hosts") for one in host.get("capabilities", [])]
+    hosts = call("GET", "/hosts")
+    all_of = [one for host in hosts for one in (host.get("agent") or {}).get("capabilities", [])]
     return next((one["detail"] for one in all_of if one["name"] == "network"), None)
 
 
@@ -203,10 +204,10 @@ def delayed(first, second):
             request = urllib.request.Request(f"{call.base}/metrics", headers=call.login())
             with urllib.request.urlopen(request, timeout=10) as answer:
                 text = answer.read().decode()
-            name = "dockhealth_container_net_latency_mean_us"
+            name = "dockhealth_container_net_latency_mean_seconds"
             return re.search(rf'^{name}{{[^}}]*container="{second}"[^}}]*}} (\S+)', text, re.M)
 
-        read = float(lab.wait_for("the latency is told", 30, told)[1])
+        read = float(lab.wait_for("the latency is told", 30, told)[1]) * 1e6
     wire.ended.set()
     wire.join()
     real = statistics.mean(wire.took) * 1e6

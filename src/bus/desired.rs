@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::subject::{encode_token, name_of};
 use super::{BusError, PROTOCOL_VERSION};
 use crate::model::{
-    ContainerKey, DesiredEntry, DesiredKey, DesiredState, Freeze, FreezeScope, NetworkRules, Threshold,
+    ContainerKey, DesiredEntry, DesiredKey, DesiredState, Freeze, FreezeScope, NetworkRules, PoolKey,
+    PoolSpec, Threshold,
 };
 
 /// One entry's new content; the inner `None` removes it.
@@ -21,6 +22,8 @@ pub enum DesiredChange {
     Freeze(FreezeScope, Option<Freeze>),
     /// The rules of network monitoring.
     Rules(Option<Box<NetworkRules>>),
+    /// One pool.
+    Pool(PoolKey, Option<Box<PoolSpec>>),
 }
 
 impl DesiredChange {
@@ -31,6 +34,7 @@ impl DesiredChange {
             Self::Container(key, _) => DesiredKey::Container(key.clone()),
             Self::Freeze(scope, _) => DesiredKey::Freeze(scope.clone()),
             Self::Rules(_) => DesiredKey::Rules,
+            Self::Pool(key, _) => DesiredKey::Pool(key.clone()),
         }
     }
 
@@ -41,6 +45,7 @@ impl DesiredChange {
             DesiredKey::Container(key) => Self::Container(key, None),
             DesiredKey::Freeze(scope) => Self::Freeze(scope, None),
             DesiredKey::Rules => Self::Rules(None),
+            DesiredKey::Pool(key) => Self::Pool(key, None),
         }
     }
 
@@ -53,6 +58,8 @@ impl DesiredChange {
             Self::Freeze(scope, Some(freeze)) => drop(state.freezes.insert(scope, freeze)),
             Self::Freeze(scope, None) => drop(state.freezes.remove(&scope)),
             Self::Rules(rules) => state.rules = rules.map(|rules| *rules),
+            Self::Pool(key, Some(spec)) => drop(state.pools.insert(key, *spec)),
+            Self::Pool(key, None) => drop(state.pools.remove(&key)),
         }
     }
 
@@ -71,11 +78,13 @@ impl DesiredChange {
         let containers = state.containers.iter().map(|(k, e)| Self::Container(k.clone(), Some(e.clone())));
         let freezes = state.freezes.iter().map(|(s, f)| Self::Freeze(s.clone(), Some(f.clone())));
         let rules = state.rules.iter().map(|rules| Self::Rules(Some(Box::new(rules.clone()))));
-        threshold.into_iter().chain(containers).chain(freezes).chain(rules).collect()
+        let pools = state.pools.iter().map(|(k, spec)| Self::Pool(k.clone(), Some(Box::new(spec.clone()))));
+        threshold.into_iter().chain(containers).chain(freezes).chain(rules).chain(pools).collect()
     }
 }
 
-/// Writes a key as the bucket has it: `threshold`, `container.<host>.<name>`, `freeze.<host|all>`, `rules`.
+/// Writes a key as the bucket has it: `threshold`, `container.<host>.<name>`, `freeze.<host|all>`, `rules`,
+/// `pool.<host>.<name>`.
 ///
 /// A host that is itself called `all` is written `=61ll`, so that it is never mistaken for the fleet.
 pub fn key_of(key: &DesiredKey) -> String {
@@ -84,6 +93,9 @@ pub fn key_of(key: &DesiredKey) -> String {
         DesiredKey::Rules => "rules".into(),
         DesiredKey::Container(ContainerKey { host, name }) => {
             format!("container.{}.{}", encode_token(host.as_str()), encode_token(name.as_str()))
+        }
+        DesiredKey::Pool(PoolKey { host, name }) => {
+            format!("pool.{}.{}", encode_token(host.as_str()), encode_token(name.as_str()))
         }
         DesiredKey::Freeze(FreezeScope::All) => "freeze.all".into(),
         DesiredKey::Freeze(FreezeScope::Host(host)) if host.as_str() == "all" => "freeze.=61ll".into(),
@@ -99,6 +111,9 @@ pub fn parse_key(text: &str) -> Option<DesiredKey> {
         ["rules"] => Some(DesiredKey::Rules),
         ["container", host, name] => {
             Some(DesiredKey::Container(ContainerKey { host: name_of(host)?, name: name_of(name)? }))
+        }
+        ["pool", host, name] => {
+            Some(DesiredKey::Pool(PoolKey { host: name_of(host)?, name: name_of(name)? }))
         }
         ["freeze", "all"] => Some(DesiredKey::Freeze(FreezeScope::All)),
         ["freeze", "=61ll"] => Some(DesiredKey::Freeze(FreezeScope::Host("all".parse().ok()?))),
@@ -129,6 +144,7 @@ pub fn encode_entry(change: &DesiredChange) -> Option<Vec<u8>> {
         DesiredChange::Container(_, entry) => entry.as_ref().map(json),
         DesiredChange::Freeze(_, freeze) => freeze.as_ref().map(json),
         DesiredChange::Rules(rules) => rules.as_ref().map(json),
+        DesiredChange::Pool(_, spec) => spec.as_ref().map(json),
     }
 }
 
@@ -143,6 +159,7 @@ pub fn decode_entry(key: DesiredKey, value: &[u8]) -> Result<DesiredChange, BusE
         DesiredKey::Threshold => DesiredChange::Threshold(Some(body::<ThresholdBody>(value)?.threshold)),
         DesiredKey::Container(key) => DesiredChange::Container(key, Some(body(value)?)),
         DesiredKey::Freeze(scope) => DesiredChange::Freeze(scope, Some(body(value)?)),
+        DesiredKey::Pool(key) => DesiredChange::Pool(key, Some(body(value)?)),
         DesiredKey::Rules => {
             let rules: Box<NetworkRules> = body(value)?;
             rules.check().map_err(|error| BusError::Malformed(error.to_string()))?;

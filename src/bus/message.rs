@@ -8,12 +8,15 @@ use serde::{Deserialize, Serialize};
 use super::{BusError, ChaosOrder, ChaosReport};
 use crate::model::{
     CheckRecord, ContainerId, ContainerName, DrillId, Drops, EffectCounts, EfficacyReport, EngineId, Event,
-    FaultNote, Freeze, Health, HostIdentity, HostName, InstanceId, LossPercent, MetricTick, ProcessList,
-    Rate, RunState, Threshold, Timestamp,
+    FaultNote, Freeze, Health, HostIdentity, HostName, InstanceId, LossPercent, MetricTick, PoolDecision,
+    PoolName, PoolStatus, ProcessList, Rate, RunState, Threshold, Timestamp,
 };
 
 /// The version written into every message.
 pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The most pools of one host.
+pub const MAX_POOLS: usize = 32;
 
 /// Writes a message.
 pub fn encode<T: Serialize>(message: &T) -> Bytes {
@@ -150,6 +153,9 @@ pub struct HostReport {
     pub fleet: Option<FleetReport>,
     /// Its containers.
     pub containers: Vec<ContainerReport>,
+    /// Its pools, by name, at most [`MAX_POOLS`]; absent where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<PoolStatus>,
 }
 
 /// What an agent asks of the fleet; answered by [`AgentCommand::Fleet`].
@@ -299,6 +305,13 @@ pub enum AgentCommand {
         /// Which; null: whichever is played.
         campaign: Option<uuid::Uuid>,
     },
+    /// How a pool is, and why.
+    Pool {
+        /// Which.
+        pool: PoolName,
+        /// How many of its newest decisions are wanted at most; 500 are told at most.
+        decisions: u32,
+    },
     /// An antagonist of this host did a fault, or it is over (over the local socket only).
     Fault {
         /// Which, and what is told of it.
@@ -324,6 +337,13 @@ pub enum AgentReply {
     ChaosPlan {
         /// Its turns, as `dockhealth antagonist --plan` prints them.
         turns: serde_json::Value,
+    },
+    /// How a pool is.
+    Pool {
+        /// The pool.
+        status: Box<PoolStatus>,
+        /// Its newest decisions, newest first.
+        decisions: Vec<PoolDecision>,
     },
     /// Not done.
     Error(CommandError),

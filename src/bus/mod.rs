@@ -24,8 +24,8 @@ pub use desired::{DesiredChange, decode_entry, encode_entry, key_of, parse_key};
 pub use local::{DesiredStore, LocalBus};
 pub use message::{
     AgentCommand, AgentReply, Capability, CommandError, ContainerReport, EngineReport, EngineStatus,
-    FleetReport, HostReport, OutboxAck, OutboxBatch, OutboxItem, PROTOCOL_VERSION, WhyNetwork, WhyReport,
-    decode, encode,
+    FleetReport, HostReport, MAX_POOLS, OutboxAck, OutboxBatch, OutboxItem, PROTOCOL_VERSION, WhyNetwork,
+    WhyReport, decode, encode,
 };
 pub use nats::{NatsBus, NatsOptions, NatsOptionsError, Role};
 pub use network::{MAX_NETWORK_JSON, NetworkReport, decode_network, encode_network};

@@ -32,7 +32,7 @@ use super::{
 use crate::bus::{
     AgentCommand, AgentReply, ChaosNews, ChaosOrder, ChaosReport, ChaosState, ChaosSummary, CommandError,
 };
-use crate::model::{FaultNote, HostName, Timestamp, clean, format_span};
+use crate::model::{Consent, FaultNote, HostName, Timestamp, clean, format_span};
 
 pub use ground::{Ground, HostGround};
 
@@ -47,15 +47,6 @@ const SWEEP_AGAIN: Duration = Duration::from_secs(10);
 const LINES: usize = 1024;
 /// The longest plan that is told, bytes: it must fit into a message.
 const LONGEST_PLAN: usize = 512 * 1024;
-
-/// Whether the host's own configuration allows campaigns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Consent {
-    /// It does: `chaos = true`.
-    Given,
-    /// It does not.
-    Refused,
-}
 
 /// Plays campaigns on one host.
 pub struct Campaigns {

@@ -22,7 +22,7 @@ mod schedule;
 mod select;
 
 pub use antagonist::{AntagonistConfig, AntagonistNews, AttackMode, Summary, Verdict, run_antagonist};
-pub use campaign::{CampaignAsk, Campaigns, Consent, Ground, HostGround, seed_of_host};
+pub use campaign::{CampaignAsk, Campaigns, Ground, HostGround, seed_of_host};
 pub use draw::Draw;
 pub use dummy::{DummyConfig, DummyNews, run_dummy};
 pub use fault::{Fault, FaultError, FaultKind, FaultSpec};

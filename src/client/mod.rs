@@ -19,6 +19,6 @@ pub use network::{
 };
 pub use sse::{SseEvent, SseReader};
 pub use view::{
-    AgentView, ContainerView, DeliveryView, DetailsView, EngineView, FreezeView, HostView, NotificationView,
-    NotificationsView, ReceiverView, TokenView,
+    AgentView, ContainerView, DeliveryView, DetailsView, EngineView, FreezeView, HostView, NetworkHintsView,
+    NotificationView, NotificationsView, PoolDetailsView, PoolView, ReceiverView, TokenView,
 };

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bus::Capability;
 use crate::model::{
-    CheckRecord, ContainerName, EfficacyReport, Event, Freeze, HostIdentity, HostName, Timestamp,
+    CheckRecord, ContainerName, EfficacyReport, Event, Freeze, HostIdentity, HostName, PoolDecision,
+    PoolName, PoolSpec, PoolStatus, Timestamp,
 };
 
 /// One container.
@@ -66,6 +67,47 @@ pub struct DetailsView {
     /// What actions on it have come to.
     #[serde(default)]
     pub efficacy: Option<EfficacyReport>,
+    /// What of its network may explain lost probes.
+    #[serde(default)]
+    pub network: Option<NetworkHintsView>,
+}
+
+/// Drops and retransmits of a container's network.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct NetworkHintsView {
+    /// In plain sentences, the gravest first.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// One pool.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct PoolView {
+    /// Its host.
+    pub hostname: HostName,
+    /// Its name there.
+    pub name: PoolName,
+    /// How it is.
+    pub health: String,
+    /// What is wrong or still to come.
+    pub detail: Option<String>,
+    /// What it is to be; `None`: it is to end.
+    pub spec: Option<PoolSpec>,
+    /// How it is, as its host last said.
+    pub status: Option<PoolStatus>,
+}
+
+/// One pool with all that explains it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct PoolDetailsView {
+    /// The pool.
+    pub pool: PoolView,
+    /// What its controller decided, newest first.
+    #[serde(default)]
+    pub decisions: Vec<PoolDecision>,
+    /// What happened to it, newest first.
+    #[serde(default)]
+    pub events: Vec<Event>,
 }
 
 /// One host.

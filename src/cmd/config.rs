@@ -10,9 +10,9 @@ use std::time::Duration;
 use super::settings::parse::{self, millis};
 use super::settings::{Resolver, table as t};
 use crate::bus::{NatsOptions, Role};
-use crate::chaos::Consent;
 use crate::controller::NotifySettings;
 use crate::docker::{AnonymousVolumes, EngineAddress};
+use crate::model::Consent;
 use crate::model::{HostName, OnStop, Rate, Threshold, clean, parse_span};
 use crate::monitor::decide::{Detector, ErrorRates, Policy, RestartMode};
 use crate::net::NetworkWish;
@@ -124,6 +124,8 @@ pub struct AgentConfig {
     pub outbox_max: u64,
     /// Whether campaigns of faults may be ordered over the bus.
     pub chaos: Consent,
+    /// Whether pools may be ordered over the bus.
+    pub pools: Consent,
 }
 
 /// The controller.
@@ -300,8 +302,28 @@ fn metrics_interval(text: &str) -> Result<Option<NonZeroU32>, String> {
 }
 
 /// Whether campaigns of faults may be ordered of this host.
-pub fn consent(r: &mut Resolver) -> Consent {
-    if r.switch(&t::CHAOS) { Consent::Given } else { Consent::Refused }
+pub fn chaos(r: &mut Resolver) -> Consent {
+    consent(r, &t::CHAOS)
+}
+
+/// Whether pools may be ordered of this host.
+pub fn pools(r: &mut Resolver) -> Consent {
+    consent(r, &t::POOLS)
+}
+
+fn consent(r: &mut Resolver, to: &super::settings::Setting) -> Consent {
+    if r.switch(to) { Consent::Given } else { Consent::Refused }
+}
+
+/// The same for an agent, which changes no container in a dry run.
+fn agents_consent(r: &mut Resolver, to: &super::settings::Setting) -> Consent {
+    match consent(r, to) {
+        Consent::Given if r.switch(&t::DRY_RUN) => {
+            r.wrong(to, "a dry run changes no container: leave out this or --dry-run");
+            Consent::Refused
+        }
+        consent => consent,
+    }
 }
 
 /// By what the containers' network is to be measured.
@@ -337,13 +359,8 @@ pub fn agent(r: &mut Resolver) -> AgentConfig {
             bytes @ LEAST_OUTBOX..=MOST_OUTBOX => Ok(bytes),
             _ => Err("out of range: give from 1MiB to 1024GiB".to_owned()),
         }),
-        chaos: match consent(r) {
-            Consent::Given if r.switch(&t::DRY_RUN) => {
-                r.wrong(&t::CHAOS, "a dry run changes no container: leave out this or --dry-run");
-                Consent::Refused
-            }
-            consent => consent,
-        },
+        chaos: agents_consent(r, &t::CHAOS),
+        pools: agents_consent(r, &t::POOLS),
     }
 }
 

@@ -14,14 +14,17 @@ use tokio_util::sync::CancellationToken;
 use super::Failure;
 use super::config::AgentConfig;
 use crate::bus::{Bus, Capability};
-use crate::chaos::{Campaigns, Consent, HostGround};
+use crate::chaos::{Campaigns, HostGround};
 use crate::docker::{ContainerSource, Engine, own_container_id};
-use crate::metrics::{Machine, is_inner};
-use crate::model::{FaultNote, HostName};
-use crate::monitor::agent::{AgentParts, AgentSettings, FaultAsk, FaultPlayer, Sampling};
+use crate::metrics::{Machine, is_inner, raise_file_limit};
+use crate::model::{Consent, FaultNote, HostName};
+use crate::monitor::agent::{
+    AgentParts, AgentSettings, FaultAsk, FaultPlayer, PoolKeeper, PoolLines, Sampling,
+};
 use crate::monitor::decide::OwnContainers;
 use crate::monitor::ping::{IcmpPinger, Pinger};
 use crate::net::NetworkSettings;
+use crate::scale::hosting::{Hosting, HostingLines};
 use crate::store::{AgentDb, OutboxBounds};
 
 /// The `meta` key of the name this host was last known by.
@@ -78,7 +81,7 @@ impl Host {
             socket: Some(self.config.data_dir.join(SOCKET)),
             own: own_containers(brokers, &addresses),
             addresses,
-            capabilities: vec![icmp, chaos(self.config.chaos)],
+            capabilities: vec![icmp, chaos(self.config.chaos), pools(self.config.pools)],
             machine,
         };
         let engine = Arc::new(self.engine);
@@ -90,6 +93,12 @@ impl Host {
         let campaigns =
             Campaigns { host: settings.host.clone(), consent: self.config.chaos, ground: Arc::new(ground) };
         let faults: Option<Arc<dyn FaultPlayer>> = Some(Arc::new(Player(campaigns)));
+        let hosting = Hosting {
+            consent: self.config.pools,
+            engine: engine.clone(),
+            stats: engine.clone(),
+            machine: settings.machine.clone(),
+        };
         let sampling = self.config.metrics_interval.map(|step| Sampling {
             step: step.get(),
             stats: engine.clone(),
@@ -109,6 +118,7 @@ impl Host {
             sampling,
             network: local.then_some(network),
             faults,
+            pools: Some(Arc::new(Keeper(hosting))),
         };
         (settings, parts)
     }
@@ -159,6 +169,29 @@ fn chaos(consent: Consent) -> Capability {
         Consent::Refused => (false, "this host does not allow it; --chaos of its agent does"),
     };
     Capability { name: "chaos".to_owned(), works, detail: detail.to_owned() }
+}
+
+/// Whether pools may be ordered over the bus.
+fn pools(consent: Consent) -> Capability {
+    let (works, detail) = match consent {
+        Consent::Given => {
+            raise_file_limit();
+            (true, "this host runs the pools that `dockhealth pools` gives it")
+        }
+        Consent::Refused => (false, "this host does not allow it; --pools of its agent does"),
+    };
+    Capability { name: "pools".to_owned(), works, detail: detail.to_owned() }
+}
+
+/// Keeps the pools that the agent is told of, since `monitor` knows nothing of `scale`.
+struct Keeper(Hosting);
+
+#[async_trait]
+impl PoolKeeper for Keeper {
+    async fn keep(&self, lines: PoolLines, shutdown: CancellationToken) {
+        let PoolLines { wanted, asks, told } = lines;
+        self.0.host(HostingLines { wanted, asks, told }, shutdown).await;
+    }
 }
 
 /// Plays what the agent is ordered to, since `monitor` knows nothing of `chaos`.

@@ -30,6 +30,7 @@ mod own_image;
 mod pages;
 mod ping;
 mod placement;
+mod pools;
 mod ps;
 mod quantity;
 mod reach;
@@ -93,6 +94,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: demo::command, run: demo::run },
     Subcommand { command: simulate::command, run: simulate::run },
     Subcommand { command: autoscale::command, run: autoscale::run },
+    Subcommand { command: pools::command, run: pools::run },
     Subcommand { command: completions::command, run: completions::run },
     Subcommand { command: version::command, run: version::run },
 ];

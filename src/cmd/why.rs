@@ -1,4 +1,4 @@
-//! `dockhealth why`: in plain words, what a container is, what was seen of it and what was decided.
+//! `dockhealth why`: in plain words, what a container or pool is, what was seen of it and what was decided.
 
 use std::fmt::Write;
 
@@ -6,9 +6,10 @@ use clap::{ArgMatches, Command};
 use serde_json::{Value, json};
 
 use super::output::{note, print, print_json, time};
+use super::pools::{self, PoolTarget};
 use super::ps::{percent, with_host};
 use super::reach::{self, Reach};
-use super::settings::{Resolver, parse, with_settings};
+use super::settings::{OPTIONS, Resolver, Setting, parse, with_settings};
 use super::target::{self, Target};
 use super::{Failure, options};
 use crate::bus::{AgentCommand, AgentReply};
@@ -18,12 +19,21 @@ use crate::model::{CheckKind, CheckRecord, EfficacyReport, Event, HostName, Verd
 /// How many of the last checks and events people are shown; JSON has them all.
 const SHOWN: usize = 8;
 
+/// How many decisions of a pool are asked for.
+const DECISIONS: u32 = 100;
+
+const POOL: Setting = Setting::value("[HOST/]POOL").flag_only().called(
+    "pool",
+    OPTIONS,
+    "A pool instead of a container: how many, why, what is wrong",
+);
+
 /// Its arguments.
 pub(super) fn command() -> Command {
-    let own = &[&options::LOCAL, &options::JSON][..];
+    let own = &[&POOL, &options::LOCAL, &options::JSON][..];
     let groups: Vec<_> = std::iter::once(own).chain(reach::SETTINGS.iter().copied()).collect();
-    let about = "Say why a container is what it is: last checks, decisions, the rule that fired";
-    with_settings(Command::new("why").about(about).arg(target::one()), &groups)
+    let about = "Say why a container or pool is what it is: last checks, decisions, the rule that fired";
+    with_settings(Command::new("why").about(about).arg(target::one().required(false)), &groups)
 }
 
 /// Says it.
@@ -32,8 +42,20 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let reach = Reach::resolve(&mut r);
     let targets = r.positional("container", parse::typed::<Target>);
     let (local, json) = (r.switch(&options::LOCAL), r.switch(&options::JSON));
+    let pool = r.opt(&POOL, parse::typed::<PoolTarget>);
+    match (r.is_given(&POOL), matches.contains_id("container")) {
+        (true, true) => r.wrong(&POOL, "does not go together with a container"),
+        (false, false) => r.wrong(&POOL, "give a container, or --pool and a pool"),
+        _ => {}
+    }
+    if local && r.is_given(&POOL) {
+        r.wrong(&options::LOCAL, "does not go together with --pool: the controller is asked about pools");
+    }
     let targets = r.finish(targets)?;
-    let target = targets.first().expect("clap requires one");
+    if let Some(pool) = pool {
+        return why_pool(&reach.api()?, &pool, json);
+    }
+    let target = targets.first().expect("it was required");
     let details = if local {
         ask_agent(&reach.agent(), target)?
     } else {
@@ -52,6 +74,14 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let details: DetailsView = serde_json::from_value(details)
         .map_err(|error| Failure::Failed(format!("the answer cannot be read: {error}")))?;
     print(&explain(&details))
+}
+
+fn why_pool(api: &Api, pool: &PoolTarget, json: bool) -> Result<(), Failure> {
+    let details = pools::details(api, pool, DECISIONS)?;
+    if json {
+        return print_json(&details);
+    }
+    print(&pools::explain(&pools::read(details)?))
 }
 
 fn ask_controller(api: &Api, target: &Target) -> Result<Value, Failure> {
@@ -74,6 +104,9 @@ fn ask_agent(agent: &AgentSocket, target: &Target) -> Result<Value, Failure> {
             "events": why.events,
             "brakes": why.brakes,
             "efficacy": why.efficacy,
+            "network": why.network.map(|network| json!({
+                "seconds": network.seconds, "retransmits": network.retransmits, "notes": network.notes,
+            })),
         })),
         _ => Err(Failure::Failed("the agent answers, but not why".into())),
     }
@@ -113,6 +146,9 @@ fn explain(details: &DetailsView) -> String {
     }
     if let Some(rule) = details.events.iter().rev().find_map(|event| event.data.get("rule")?.as_str()) {
         line(format!("  Rule that fired last: {}", clean(rule, 200)));
+    }
+    for note in details.network.iter().flat_map(|network| &network.notes).take(SHOWN) {
+        line(format!("  Network: {}", clean(note, 500)));
     }
     line(String::new());
     line(if details.checks.is_empty() {

@@ -45,8 +45,8 @@ pub(crate) use counters::Counters;
 pub use fleet::Presence;
 pub use http::{
     Accepted, Agent, Container, ContainerDetails, DeliveryView, DesiredNotice, FreezeEntry, Host,
-    HostContainers, MaintenanceRequest, Monitoring, NewToken, Notification, NotificationList, Problem,
-    Readiness, Receiver, TlsError, TlsFiles, TlsReload, Token, TokenRequest, has_ui, mint_token,
+    HostContainers, MaintenanceRequest, Monitoring, NetworkHints, NewToken, Notification, NotificationList,
+    Problem, Readiness, Receiver, TlsError, TlsFiles, TlsReload, Token, TokenRequest, has_ui, mint_token,
 };
 pub(crate) use http::{Arrival, Gate, Query, check_door, serve};
 pub use notifier::NotifySettings;
@@ -67,6 +67,8 @@ enum Update {
     Host(Arc<HostSnapshot>),
     /// Its containers.
     Containers(Arc<HostSnapshot>),
+    /// Its pools.
+    Pools(Arc<HostSnapshot>),
     /// What is wanted.
     Desired(DesiredChange),
 }

@@ -284,6 +284,14 @@ impl ContainerFacts {
         }
     }
 
+    /// The label that says whose pool a container is of.
+    pub const POOL_LABEL: &str = "dockhealth.pool";
+
+    /// The pool it is of. Who runs a pool replaces what ails there; nobody else is to start or restart it.
+    pub fn pool(&self) -> Option<&str> {
+        self.labels.get(Self::POOL_LABEL).map(String::as_str)
+    }
+
     /// Whether it is a part of dockhealth itself (`dockhealth.role=agent|controller|broker|antagonist`), which is
     /// never healed or attacked.
     pub fn role(&self) -> Option<&str> {

@@ -5,7 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerKey, ContainerName, HostName, NetworkRules, Threshold, Timestamp};
+use super::{
+    ContainerKey, ContainerName, HostName, NetworkRules, PoolKey, PoolName, PoolSpec, Threshold, Timestamp,
+};
 
 /// What to do with a container that was told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -101,6 +103,8 @@ pub enum DesiredKey {
     Freeze(FreezeScope),
     /// The rules of network monitoring.
     Rules,
+    /// One pool.
+    Pool(PoolKey),
 }
 
 /// All that is wanted, as an agent or the controller knows it.
@@ -114,12 +118,20 @@ pub struct DesiredState {
     pub freezes: BTreeMap<FreezeScope, Freeze>,
     /// The rules of network monitoring, once some are stored.
     pub rules: Option<NetworkRules>,
+    /// Pools, by host and name.
+    pub pools: BTreeMap<PoolKey, PoolSpec>,
 }
 
 impl DesiredState {
     /// What was said of `name` on `host`.
     pub fn entry(&self, host: &HostName, name: &ContainerName) -> Option<&DesiredEntry> {
         self.containers.get(&ContainerKey { host: host.clone(), name: name.clone() })
+    }
+
+    /// The pools that `host` is to have.
+    pub fn pools_of(&self, host: &HostName) -> BTreeMap<PoolName, PoolSpec> {
+        let own = self.pools.iter().filter(|(key, _)| key.host == *host);
+        own.map(|(key, spec)| (key.name.clone(), spec.clone())).collect()
     }
 
     /// The freeze that holds `host` at `wall`: its own before the fleet's.

@@ -136,6 +136,18 @@ event_kinds! {
     NotifyFailing = "notify_failing",
     /// They do again.
     NotifyWorks = "notify_works",
+    /// An administrator said what a pool is to be.
+    PoolSet = "pool_set",
+    /// An administrator took a pool away.
+    PoolRemoved = "pool_removed",
+    /// A host runs a pool from now on, or again after its agent was started.
+    PoolStarted = "pool_started",
+    /// It does not any more.
+    PoolEnded = "pool_ended",
+    /// A pool is down, or its containers cannot be started.
+    PoolDegraded = "pool_degraded",
+    /// It is well again.
+    PoolRecovered = "pool_recovered",
     /// An antagonist did something to a container on purpose.
     FaultInjected = "fault_injected",
     /// That is over.

@@ -165,6 +165,21 @@ impl fmt::Display for ContainerKey {
     }
 }
 
+/// A pool in the fleet.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PoolKey {
+    /// The host it runs on.
+    pub host: HostName,
+    /// Its name there.
+    pub name: PoolName,
+}
+
+impl fmt::Display for PoolKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.host, self.name)
+    }
+}
+
 fn name_shape(text: &str, longest: usize) -> Result<(), &'static str> {
     let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     let rest = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));

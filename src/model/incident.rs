@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ContainerName, Event, EventId, EventKind, HostName, Timestamp};
+use super::{ContainerName, Event, EventId, EventKind, HostName, PoolName, Timestamp};
 
 /// An incident's id: that of the event which opened it.
 pub type IncidentId = EventId;
@@ -28,6 +28,8 @@ pub enum IncidentKind {
     Identity,
     /// A host's clock is off.
     Clock,
+    /// A pool is down, or its containers cannot be started.
+    Pool,
 }
 
 /// What an event does to incidents.
@@ -72,6 +74,9 @@ impl IncidentMark {
             E::IdentityResolved => Self::Closes(I::Identity),
             E::ClockSkewed => Self::Opens(I::Clock),
             E::ClockAgrees => Self::Closes(I::Clock),
+            E::PoolDegraded => Self::Opens(I::Pool),
+            // Who begins knows of no trouble yet; the next word tells.
+            E::PoolStarted | E::PoolRecovered | E::PoolEnded | E::PoolRemoved => Self::Closes(I::Pool),
             _ => return None,
         })
     }
@@ -100,6 +105,10 @@ pub struct Incident {
     pub container: Option<ContainerName>,
     /// The network, where it is about one.
     pub network: Option<String>,
+    /// The pool, where it is about one.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub pool: Option<PoolName>,
     /// When it began.
     #[schema(value_type = String, format = DateTime)]
     pub opened_at: Timestamp,
@@ -159,21 +168,27 @@ impl IncidentKind {
             Self::Host => "host",
             Self::Identity => "identity",
             Self::Clock => "clock",
+            Self::Pool => "pool",
         }
     }
 }
 
 impl Incident {
-    /// The subject that, with kind and host, tells open incidents apart: container, network, what else is shared, or
-    /// nothing.
+    /// The subject that, with kind and host, tells open incidents apart: container, network, pool, what else is shared,
+    /// or nothing.
     pub fn subject_of(event: &Event) -> String {
         let text = |key: &str| event.data.get(key).and_then(|value| value.as_str());
         let shared = || {
             let name = text("name").map_or(String::new(), |name| format!(" {name}"));
             text("shared").map(|kind| format!("{kind}{name}"))
         };
-        let named =
-            event.container.as_ref().map(ContainerName::as_str).or(text("network")).map(str::to_owned);
+        let named = event
+            .container
+            .as_ref()
+            .map(ContainerName::as_str)
+            .or(text("network"))
+            .or(text("pool"))
+            .map(str::to_owned);
         named.or_else(shared).unwrap_or_default()
     }
 }

@@ -120,9 +120,9 @@ pub static METRICS: &[Metric] = &[
     gauge("net_connections_accepted_per_second", Container, "TCP connections that it accepted"),
     gauge("net_connections_refused_per_second", Container, "TCP connections that it tried to open in vain"),
     gauge("net_rtt_ms", Container, "round trip of its TCP connections, as TCP smooths it"),
-    gauge("net_latency_mean_us", Container, "mean time of packets to it from containers of this host"),
-    gauge("net_latency_p50_us", Container, "their median"),
-    gauge("net_latency_p99_us", Container, "what 99 % of those packets took at most"),
+    gauge("net_latency_mean_ms", Container, "mean time of packets to it from containers of this host"),
+    gauge("net_latency_p50_ms", Container, "their median"),
+    gauge("net_latency_p99_ms", Container, "what 99 % of those packets took at most"),
     parts("reason", gauge("net_dropped_per_second", Container, "packets that the kernel dropped, by reason")),
     parts("peer", gauge("peer_tx_bytes_per_second", Container, "sent to one peer")),
     parts("peer", gauge("peer_rx_bytes_per_second", Container, "received from one peer")),
@@ -134,9 +134,9 @@ pub static METRICS: &[Metric] = &[
     ),
     parts(
         "peer",
-        gauge("peer_latency_p50_us", Container, "median time of packets to one container of this host"),
+        gauge("peer_latency_p50_ms", Container, "median time of packets to one container of this host"),
     ),
-    parts("peer", gauge("peer_latency_p99_us", Container, "what 99 % of those packets took at most")),
+    parts("peer", gauge("peer_latency_p99_ms", Container, "what 99 % of those packets took at most")),
     gauge("net_flow_rows", Host, "pairs of a container and a peer that spoke in the last interval"),
     gauge("net_overflow_per_second", Host, "packets and events for which the kernel's tables had no room"),
     gauge("net_table_bytes", Host, "memory of the kernel's tables of the network"),
@@ -163,6 +163,37 @@ pub static METRICS: &[Metric] = &[
     // Probes
     gauge("loss_percent", Container, "packets lost in the last check"),
     gauge("rtt_ms", Container, "median round trip of the last check"),
+    // Pools of the host
+    parts("pool", gauge("pool_containers_wanted", Host, "containers that its controller wants")),
+    parts("pool", gauge("pool_containers_starting", Host, "containers being made, or not ready yet")),
+    parts("pool", gauge("pool_containers_ready", Host, "containers ready for requests, busy ones included")),
+    parts("pool", gauge("pool_containers_busy", Host, "containers that work on requests")),
+    parts("pool", gauge("pool_containers_draining", Host, "containers that finish what they have, then go")),
+    parts("pool", gauge("pool_waiting", Host, "requests that wait")),
+    parts("pool", gauge("pool_in_flight", Host, "requests that containers work on")),
+    parts("pool", gauge("pool_arrivals_per_second", Host, "requests that came")),
+    parts(
+        "pool",
+        gauge("pool_forecast_per_second", Host, "requests that its controller expects in its next period"),
+    ),
+    parts("pool", gauge("pool_refused_per_second", Host, "requests that were refused")),
+    parts("pool", gauge("pool_failed_per_second", Host, "requests whose container died or was silent")),
+    parts(
+        "pool",
+        gauge(
+            "pool_wait_seconds",
+            Host,
+            "mean wait of requests given to a container in its last period; absent without any",
+        ),
+    ),
+    parts(
+        "pool",
+        gauge(
+            "pool_sojourn_seconds",
+            Host,
+            "mean time from arrival to answer in its last period; absent without any",
+        ),
+    ),
     // The machine
     parts("sensor", gauge("temperature_celsius", Host, "temperature")),
     gauge("agent_cpu_percent", Host, "CPU time of the agent itself, percent of one core"),

@@ -3,6 +3,7 @@
 
 mod action;
 mod check;
+mod consent;
 mod container;
 mod desired;
 mod drill;
@@ -29,6 +30,7 @@ mod values;
 
 pub use action::{ActionKind, ActionOutcome, JournalEntry};
 pub use check::{AddressCheck, CheckKind, CheckRecord, Evidence, Verdict};
+pub use consent::Consent;
 pub use container::{
     ContainerFacts, Dependency, Healthcheck, HealthcheckStatus, Maintenance, Namespace, Needs,
     NetworkAttachment, RestartPolicy, RunState,
@@ -43,7 +45,8 @@ pub use event::{Actor, Event, EventDraft, EventId, EventKind};
 pub use fault_note::{FaultMoment, FaultNote};
 pub use health::Health;
 pub use id::{
-    ContainerId, ContainerKey, ContainerName, EngineId, HostName, IdError, InstanceId, OperationId, PoolName,
+    ContainerId, ContainerKey, ContainerName, EngineId, HostName, IdError, InstanceId, OperationId, PoolKey,
+    PoolName,
 };
 pub use identity::{HostIdentity, InterfaceIdentity};
 pub use incident::{Incident, IncidentId, IncidentKind, IncidentMark, NoticeId, TrackedIncident};

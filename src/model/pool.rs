@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{ContainerName, PoolName, Timestamp};
 
-/// What a pool is to be. It holds no environment: those of containers stay on the host that starts them.
+/// What a pool is to be; in JSON, what is left out is as in [`PoolSpec::default`]. It holds no environment: those of containers
+/// stay on the host that starts them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
 pub struct PoolSpec {
     /// The image its containers are made of.
     pub image: String,
     /// Arguments of each container; empty: the image's own.
-    #[serde(default)]
     pub command: Vec<String>,
     /// Labels of each container besides ours; those that begin with `dockhealth.` are ours alone.
-    #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// Who decides how many: `francis`, `regulator`, `hpa`, `kpa` or `fixed:N`.
     pub controller: String,
@@ -61,6 +61,38 @@ pub struct PoolSpec {
     pub queue_timeout_ms: u64,
     /// How long a container may be silent in the middle of a request, milliseconds.
     pub request_timeout_ms: u64,
+}
+
+impl Default for PoolSpec {
+    /// No image, which must be named, and all else as `dockhealth autoscale run` has it where nothing is said.
+    fn default() -> Self {
+        Self {
+            image: String::new(),
+            command: Vec::new(),
+            labels: BTreeMap::new(),
+            controller: "francis".to_owned(),
+            period_ms: 2_000,
+            load: 1.0,
+            service_guess_ms: 5_000,
+            boot_guess_ms: 1_500,
+            min: 2,
+            max: 16,
+            concurrency: 1,
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            port: 80,
+            port_base: None,
+            network: None,
+            cpus: None,
+            memory_bytes: None,
+            free_cpu_percent: None,
+            ready_path: Some("/".to_owned()),
+            ready_timeout_ms: 30_000,
+            stop_timeout_ms: 10_000,
+            queue: 1_000,
+            queue_timeout_ms: 300_000,
+            request_timeout_ms: 300_000,
+        }
+    }
 }
 
 /// How a pool is.
@@ -296,4 +328,17 @@ pub struct PoolDecision {
     pub forecast: Option<f64>,
     /// Requests it had expected for the period that ended with this decision.
     pub forecast_was: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_specification_leaves_out_has_its_default() {
+        let spec: PoolSpec = serde_json::from_str(r#"{"image":"shop","max":4,"later":1}"#).unwrap();
+        assert_eq!(spec, PoolSpec { image: "shop".to_owned(), max: 4, ..PoolSpec::default() });
+        let text = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<PoolSpec>(&text).unwrap(), spec);
+    }
 }

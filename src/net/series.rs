@@ -47,12 +47,12 @@ pub(crate) fn series(interval: &Interval, table_bytes: Option<u64>) -> NetworkSe
         if let Some(rtt) = sums.rtt_ms() {
             put(name, SeriesName::of("net_rtt_ms"), rtt);
         }
-        if let Some(mean) = sums.latency.mean_us() {
-            put(name, SeriesName::of("net_latency_mean_us"), mean);
+        if let Some(mean) = sums.latency.mean_us().map(ms) {
+            put(name, SeriesName::of("net_latency_mean_ms"), mean);
         }
-        let quantiles = [("net_latency_p50_us", 0.5), ("net_latency_p99_us", 0.99)];
+        let quantiles = [("net_latency_p50_ms", 0.5), ("net_latency_p99_ms", 0.99)];
         for (metric, q) in quantiles {
-            if let Some(latency) = sums.latency.quantile_us(q) {
+            if let Some(latency) = sums.latency.quantile_us(q).map(ms) {
                 put(name, SeriesName::of(metric), latency);
             }
         }
@@ -73,8 +73,8 @@ pub(crate) fn series(interval: &Interval, table_bytes: Option<u64>) -> NetworkSe
         of_peer("peer_retransmits_per_second", sums.retransmits.map(per_second));
         of_peer("peer_rtt_ms", sums.rtt_ms());
         of_peer("peer_loss_percent", sums.loss_percent());
-        of_peer("peer_latency_p50_us", sums.latency.quantile_us(0.5));
-        of_peer("peer_latency_p99_us", sums.latency.quantile_us(0.99));
+        of_peer("peer_latency_p50_ms", sums.latency.quantile_us(0.5).map(ms));
+        of_peer("peer_latency_p99_ms", sums.latency.quantile_us(0.99).map(ms));
     }
     if interval.way == MeasureWay::Tracepoints {
         let overflow = &interval.overflow;
@@ -86,6 +86,11 @@ pub(crate) fn series(interval: &Interval, table_bytes: Option<u64>) -> NetworkSe
         series.host.insert(SeriesName::of("net_table_bytes"), bytes as f64);
     }
     series
+}
+
+/// Microseconds as milliseconds, which series have.
+fn ms(us: f64) -> f64 {
+    us / 1000.0
 }
 
 /// What is added up over flows.
@@ -243,7 +248,7 @@ mod tests {
         assert_eq!(value("peer_rx_bytes_per_second/203.0.113.9"), Some(0.0));
         assert_eq!(value("net_dropped_per_second/NETFILTER_DROP"), None, "drops are not measured there");
         let db = &told.containers[&"db".parse().unwrap()];
-        assert!(db.get(&"net_latency_p99_us".parse().unwrap()).is_some(), "of packets that it received");
+        assert!(db.get(&"net_latency_p99_ms".parse().unwrap()).is_some(), "of packets that it received");
         assert_eq!(told.host.get(&"net_table_bytes".parse().unwrap()), Some(4096.0));
         let all = told.containers.values().flat_map(|values| values.iter()).chain(told.host.iter());
         assert!(all.clone().count() > 10);

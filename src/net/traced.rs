@@ -107,7 +107,10 @@ impl Traced {
             self.settings = Some(settings);
         }
         for tap in Tap::ALL {
-            self.programs.switch(tap, wanted(rules, tap))?;
+            // Calls are looked at only while somebody is on the host's network.
+            let calls = matches!(tap, Tap::CallSent | Tap::CallReceived);
+            let idle = calls && self.cgroups.is_empty();
+            self.programs.switch(tap, if idle { Switch::Off } else { wanted(rules, tap) })?;
         }
         Ok(())
     }

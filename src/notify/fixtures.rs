@@ -17,6 +17,7 @@ pub(super) fn incident(
             host: host.parse().unwrap(),
             container: container.map(|name| name.parse().unwrap()),
             network: None,
+            pool: None,
             opened_at: at,
             closed_at: None,
             events: 1,

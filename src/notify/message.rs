@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::{NoticeScope, Planned};
 use crate::model::{
-    ContainerName, EventKind, HostName, Incident, IncidentId, IncidentKind, NoticeId, NoticeKind, Timestamp,
-    TrackedIncident, clean, format_span,
+    ContainerName, EventKind, HostName, Incident, IncidentId, IncidentKind, NoticeId, NoticeKind, PoolName,
+    Timestamp, TrackedIncident, clean, format_span,
 };
 
 /// The version of the JSON: it grows with what old readers would misread.
@@ -53,6 +53,9 @@ pub struct NoticeIncident {
     pub container: Option<ContainerName>,
     /// The network, where it is about one.
     pub network: Option<String>,
+    /// The pool, where it is about one.
+    #[schema(value_type = Option<String>)]
+    pub pool: Option<PoolName>,
     /// When it began.
     #[schema(value_type = String, format = DateTime)]
     pub opened_at: Timestamp,
@@ -211,6 +214,7 @@ fn told(one: &TrackedIncident) -> NoticeIncident {
         host: incident.host.clone(),
         container: incident.container.clone(),
         network: incident.network.as_deref().map(|network| clean(network, LONGEST_REASON)),
+        pool: incident.pool.clone(),
         opened_at: incident.opened_at,
         closed_at: incident.closed_at,
         lasted_seconds: incident.closed_at.map(|closed| closed.since(incident.opened_at).as_secs()),
@@ -229,6 +233,9 @@ fn is_critical(one: &TrackedIncident) -> bool {
 /// `HOST/CONTAINER`, or what else it is about.
 fn subject(incident: &Incident) -> String {
     let host = &incident.host;
+    if let Some(pool) = &incident.pool {
+        return format!("pool {host}/{pool}");
+    }
     match (&incident.container, &incident.network, incident.kind) {
         (Some(container), _, _) => format!("{host}/{container}"),
         (None, Some(network), _) => format!("network {} on {host}", clean(network, 100)),
@@ -299,6 +306,7 @@ fn problem_title(scope: &NoticeScope, members: &[&TrackedIncident]) -> String {
             format!("More than one agent claims the identity of host {host}")
         }
         NoticeScope::Host { host } if has(IncidentKind::Clock) => format!("The clock of host {host} is off"),
+        NoticeScope::Host { host } if has(IncidentKind::Pool) => format!("A pool of host {host} fails"),
         NoticeScope::Host { host } => format!("{} incidents on host {host}", members.len()),
         NoticeScope::Network { host, network } => format!("Network {} on {host} fails", clean(network, 100)),
         NoticeScope::Project { host, project } if containers > 1 => {

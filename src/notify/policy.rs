@@ -20,6 +20,8 @@ pub enum Cause {
     Identity,
     /// A host's clock is off.
     Clock,
+    /// A pool is down, or its containers cannot be started.
+    Pool,
     /// A container is quarantined.
     Quarantined,
     /// An action on a container failed.
@@ -32,13 +34,14 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause by its word.
-    pub const WORDS: [(&'static str, Self); 10] = [
+    pub const WORDS: [(&'static str, Self); 11] = [
         ("host", Self::Host),
         ("engine", Self::Engine),
         ("network", Self::Network),
         ("shared", Self::Shared),
         ("identity", Self::Identity),
         ("clock", Self::Clock),
+        ("pool", Self::Pool),
         ("quarantined", Self::Quarantined),
         ("action_failed", Self::ActionFailed),
         ("unhealed", Self::Unhealed),
@@ -92,6 +95,7 @@ impl Policy {
             IncidentKind::Shared => now(has(Cause::Shared)),
             IncidentKind::Identity => now(has(Cause::Identity)),
             IncidentKind::Clock => now(has(Cause::Clock)),
+            IncidentKind::Pool => now(has(Cause::Pool)),
             IncidentKind::Container => {
                 let at_once = has(Cause::Failing)
                     || (tracked.quarantined && has(Cause::Quarantined))

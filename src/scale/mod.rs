@@ -2,6 +2,7 @@
 //! one trait, and are the same in the simulator and in the pool that runs.
 
 pub mod control;
+pub mod hosting;
 pub mod load;
 pub mod pool;
 mod proxy;

@@ -245,6 +245,7 @@ impl SimHost {
                 ..HostIdentity::default()
             }),
             containers: self.containers.iter().map(Container::report).collect(),
+            pools: Vec::new(),
         }
     }
 }

@@ -9,6 +9,7 @@ mod identity;
 mod killed;
 mod load;
 mod outage;
+mod pools;
 mod push;
 mod recreate;
 mod rig;

@@ -12,6 +12,7 @@ mod history;
 mod measured;
 mod network_map;
 mod notify;
+mod pools;
 mod prometheus;
 mod proxy;
 mod session;

@@ -1,10 +1,23 @@
 // Every page: what it says, that everybody can use it, how it looks on a desk and in a hand, and what it costs to load.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { after, before, test } from 'node:test';
 import { Engine } from './engine.mjs';
 import { browser, HOST, Server, SIZES, until, Visitor } from './harness.mjs';
 
 let engine, server, chrome;
+const POOL = `/pools/${HOST}/tasks`;
+
+/** A port that nobody listens on. */
+async function freePort() {
+  const taken = createServer().listen(0, '127.0.0.1');
+  await once(taken, 'listening');
+  const { port } = taken.address();
+  taken.close();
+  await once(taken, 'close');
+  return port;
+}
 
 before(async () => {
   [engine, chrome] = await Promise.all([Engine.start(), browser()]);
@@ -14,12 +27,14 @@ before(async () => {
   await engine.run('shop-db-1', [...shop('db'), ...watched]);
   await engine.run('shop-queue-1', shop('queue'));
   await engine.run('registry');
-  server = await Server.up(engine.address);
+  server = await Server.up(engine.address, ['--interval', '2s', '--metrics-interval', '1s', '--pools']);
   await server.sees('shop-db-1', (one) => one.health === 'healthy');
   // Something to tell of.
   await engine.crash('shop-web-1');
   await server.sees('shop-web-1', (one) => one.restarts === 1 && one.health === 'healthy');
   await server.rest('POST', `/containers/${HOST}/shop-queue-1`);
+  await server.rest('PUT', POOL, { image: 'dockhealth:test', command: ['dummy', '--serve', '0.0.0.0:80'], controller: 'fixed:2', listen: `127.0.0.1:${await freePort()}` });
+  await until('the pool serves', async () => (await server.rest('GET', POOL)).pool.status?.counts.ready === 2);
 });
 
 after(async () => {
@@ -38,6 +53,8 @@ const PAGES = [
   ['/incidents', 'Incidents', 'incidents'],
   ['/events', 'Events', 'events'],
   ['/drills', 'Drills', 'drills'],
+  ['/pools', 'Pools', 'pools'],
+  [POOL, 'tasks', 'pool'],
   ['/settings', 'Settings', 'settings'],
   ['/nowhere', 'Not found', 'missing'],
 ];
@@ -164,5 +181,25 @@ test('the first paint comes after at most three requests, all of them ours and p
   );
   for (const [packed, whole] of sizes) assert.ok(packed < whole, `${packed} of ${whole} bytes`);
   console.log(`first paint after ${asked.slice(0, 3).join(' ')} and ${Math.round(await paint.jsonValue())} ms; ${sizes.reduce((sum, [packed]) => sum + packed, 0)} bytes`);
+  await visitor.leaves();
+});
+
+test('pools are shown live, and where there are none the page teaches how one is begun', async () => {
+  const visitor = await Visitor.comes(chrome, server);
+  const { page } = visitor;
+  await visitor.login();
+  await page.goto(POOL);
+  await page.locator('[data-connection="live"]').waitFor();
+  await page.getByRole('link', { name: 'dockhealth-pool-tasks-1' }).waitFor();
+  await page.getByRole('region', { name: 'Decisions' }).getByText('2 stay').first().waitFor();
+  const { pool } = await server.rest('GET', POOL);
+  await server.rest('PUT', POOL, { ...pool.spec, controller: 'fixed:3' });
+  await page.getByRole('link', { name: 'dockhealth-pool-tasks-2' }).waitFor();
+  await page.getByRole('link', { name: 'Pools' }).first().click();
+  await page.getByRole('link', { name: 'tasks' }).first().waitFor();
+  await server.rest('DELETE', POOL);
+  await page.getByRole('heading', { name: 'There are no pools' }).waitFor();
+  await page.getByText('dockhealth pools set').waitFor();
+  await visitor.accessible();
   await visitor.leaves();
 });

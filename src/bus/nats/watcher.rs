@@ -230,6 +230,7 @@ fn filters(role: &Role) -> Vec<String> {
             key_of(&DesiredKey::Freeze(FreezeScope::Host(host.clone()))),
             format!("container.{}.*", crate::bus::encode_token(host.as_str())),
             key_of(&DesiredKey::Rules),
+            format!("pool.{}.*", crate::bus::encode_token(host.as_str())),
         ],
     }
 }

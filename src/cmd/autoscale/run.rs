@@ -344,3 +344,26 @@ async fn autoscale(config: Config, shutdown: CancellationToken) -> Result<(), Fa
     tracing::info!(pool = %name, "ended; its containers stay");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(args: &[&str]) -> Result<Config, Failure> {
+        let matches = command().try_get_matches_from([&["run"], args].concat()).unwrap();
+        config(Resolver::over(&matches, [], None))
+    }
+
+    #[test]
+    fn what_is_not_said_is_as_the_specification_has_it() {
+        let config = read(&["--image", "shop"]).unwrap();
+        assert_eq!(config.pool.spec(), &PoolSpec { image: "shop".to_owned(), ..PoolSpec::default() });
+        assert_eq!((config.pool.name().as_str(), config.admin), ("default", None));
+    }
+
+    #[test]
+    fn secrets_are_never_quoted() {
+        let error = read(&["--image", "shop", "--env", "hunter2"]).err().expect("it has no key").to_string();
+        assert!(error.contains("KEY=") && !error.contains("hunter2"), "{error}");
+    }
+}

@@ -16,8 +16,8 @@ use super::reach::{self, Reach};
 use super::runtime::block_on;
 use super::settings::{Resolver, parse, table as t, with_settings};
 use super::{Failure, options};
-use crate::chaos::Consent;
 use crate::docker::EngineAddress;
+use crate::model::Consent;
 use crate::model::HostName;
 use crate::net::NetworkWish;
 
@@ -101,7 +101,7 @@ fn places(mut r: Resolver) -> Result<(Places, bool), Failure> {
         data_dir: config::data_dir(&mut r),
         nats: r.is_given(&t::NATS_URL).then_some(nats),
         reach: Reach::resolve(&mut r),
-        chaos: config::consent(&mut r),
+        chaos: config::chaos(&mut r),
         network: config::network(&mut r),
     };
     let json = r.switch(&options::JSON);

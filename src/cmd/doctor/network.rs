@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{Finding, NatsConfig, Reach, State};
 use crate::bus::{AgentCommand, AgentReply, Bus, BusStatus, NatsBus, Role};
-use crate::chaos::Consent;
 use crate::client::{AgentSocket, Api, ApiError, ApiOptions, HostView, NotificationsView};
+use crate::model::Consent;
 use crate::model::HostName;
 use crate::monitor::ping::{IcmpPinger, Pinger, ProbePlan, SocketMode};
 

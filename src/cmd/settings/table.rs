@@ -64,6 +64,8 @@ table! {
         DRY_RUN "dry-run" Setting::switch(), "Observe and report, but change no container";
         CHAOS "chaos" Setting::switch(),
             "Let whoever may write to the controller hurt containers of this host on purpose (`dockhealth antagonist --host`); those labelled dockhealth.chaos=false never";
+        POOLS "pools" Setting::switch(),
+            "Let whoever may write to the controller run containers of images that are on this host, and open a port for them (`dockhealth pools`)";
     }
     /// How containers are checked.
     CHECKS "Checks" {
@@ -142,7 +144,7 @@ table! {
         NOTIFY_URL_FILE "notify-url-file" Setting::list("FILE"), "File that holds such URLs, one a line";
         NOTIFY_TEMPLATE "notify-template" Setting::value("json|slack|discord|ntfy"),
             "What is spoken at URLs that say none before a + [default: what the server is known for, else json]";
-        NOTIFY_ON "notify-on" Setting::list("WORD").or("host,engine,network,shared,identity,quarantined,action_failed,unhealed"),
+        NOTIFY_ON "notify-on" Setting::list("WORD").or("host,engine,network,shared,identity,pool,quarantined,action_failed,unhealed"),
             "What is told; besides these, clock, and failing: containers however soon they are healed";
         NOTIFY_WAIT "notify-wait" Setting::value("SPAN").or("10s"),
             "How long what belongs together is collected into one message; what is over by then is not told";

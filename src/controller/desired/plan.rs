@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::bus::DesiredChange;
 use crate::model::{
     Actor, ContainerKey, DesiredEntry, DesiredKey, DesiredState, EventDraft, EventKind, Freeze, FreezeScope,
-    HostName, NetworkRules, Threshold, Timestamp,
+    HostName, NetworkRules, PoolKey, PoolName, PoolSpec, Threshold, Timestamp, clean,
 };
 
 /// A change of one container's entry.
@@ -30,6 +30,8 @@ pub(crate) enum Change {
     Threshold(Threshold),
     /// A freeze, or its end.
     Freeze(FreezeScope, Option<Freeze>),
+    /// A pool, or its end.
+    Pool(PoolKey, Option<Box<PoolSpec>>),
     /// The rules of network monitoring; `None`: the defaults.
     Rules(Option<Box<NetworkRules>>),
     /// All that was said of a host.
@@ -98,6 +100,19 @@ pub(super) fn plan(state: &DesiredState, change: Change, caller: &str) -> Plan {
             };
             Plan { puts: vec![DesiredChange::Freeze(scope, freeze)], event: Some((host, draft)) }
         }
+        Change::Pool(key, spec) => {
+            let before = state.pools.get(&key);
+            if before == spec.as_deref() {
+                return Plan::default();
+            }
+            let draft = match &spec {
+                Some(spec) => said(EventKind::PoolSet, pool_words(&key.name, spec, before.is_some())),
+                None => said(EventKind::PoolRemoved, format!("pool {} is to end", key.name)),
+            };
+            let draft = draft.with(json!({"pool": key.name, "spec": spec, "before": before}));
+            let host = Some(key.host.clone());
+            Plan { puts: vec![DesiredChange::Pool(key, spec)], event: Some((host, draft)) }
+        }
         Change::Rules(rules) if state.rules.as_ref() == rules.as_deref() => Plan::default(),
         Change::Rules(rules) => {
             let which = if rules.is_some() { "changed" } else { "the defaults again" };
@@ -109,7 +124,8 @@ pub(super) fn plan(state: &DesiredState, change: Change, caller: &str) -> Plan {
             let containers = state.containers.keys().filter(|key| key.host == host).cloned();
             let freeze = FreezeScope::Host(host.clone());
             let freeze = state.freezes.contains_key(&freeze).then_some(DesiredKey::Freeze(freeze));
-            let keys = containers.map(DesiredKey::Container).chain(freeze);
+            let pools = state.pools.keys().filter(|key| key.host == host).cloned();
+            let keys = containers.map(DesiredKey::Container).chain(pools.map(DesiredKey::Pool)).chain(freeze);
             let draft = said(
                 EventKind::HostForgotten,
                 format!("host {host} and what was wanted of it are forgotten"),
@@ -117,6 +133,16 @@ pub(super) fn plan(state: &DesiredState, change: Change, caller: &str) -> Plan {
             Plan { puts: keys.map(DesiredChange::removal).collect(), event: Some((Some(host), draft)) }
         }
     }
+}
+
+fn pool_words(name: &PoolName, spec: &PoolSpec, was_there: bool) -> String {
+    let PoolSpec { image, controller, min, max, listen, .. } = spec;
+    let verb = if was_there { "is changed" } else { "is to be" };
+    format!(
+        "pool {name} {verb}: {min} to {max} containers of {} behind {listen}, by {}",
+        clean(image, 200),
+        clean(controller, 40)
+    )
 }
 
 fn edited(mut entry: DesiredEntry, edit: Edit) -> DesiredEntry {

@@ -309,6 +309,7 @@ mod tests {
             identity: None,
             fleet,
             containers: losses.iter().map(|loss| container(*loss)).collect(),
+            pools: Vec::new(),
         };
         Arc::new(HostSnapshot {
             name,

@@ -31,7 +31,7 @@ use crate::bus::{
     AgentCommand, Bus, BusError, BusStatus, ContainerReport, HostReport, Incoming, PROTOCOL_VERSION, Subject,
     decode,
 };
-use crate::model::{HostName, Rate, Timestamp};
+use crate::model::{HostName, PoolStatus, Rate, Timestamp};
 use crate::store::ControllerDb;
 
 pub(crate) use asking::Listing;
@@ -320,6 +320,10 @@ impl Owner {
             // An error means that nobody follows the stream.
             let _ = self.parts.updates.send(Update::Containers(after.clone()));
         }
+        let told = before.as_ref().and_then(pools).unwrap_or_default();
+        if let Some(after) = after.filter(|after| told != pools(after).unwrap_or_default()) {
+            let _ = self.parts.updates.send(Update::Pools(after.clone()));
+        }
         Ok(())
     }
 
@@ -440,6 +444,10 @@ async fn answer(asking: &mut Option<Asking>) -> Option<Bytes> {
 
 fn containers(seen: &Arc<HostSnapshot>) -> Option<&[ContainerReport]> {
     seen.report.as_ref().map(|report| report.containers.as_slice())
+}
+
+fn pools(seen: &Arc<HostSnapshot>) -> Option<&[PoolStatus]> {
+    seen.report.as_ref().map(|report| report.pools.as_slice())
 }
 
 /// Whether a host changed in what the stream tells of it: more than the time of its last word, and its clock by a second.

@@ -177,6 +177,7 @@ async fn last_known(api: &Api, key: &ContainerKey, host: &HostSnapshot) -> Resul
         events,
         brakes: Vec::new(),
         efficacy: None,
+        network: None,
     })
 }
 

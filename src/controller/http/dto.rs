@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bus::{Capability, ContainerReport, DesiredChange, EngineReport, WhyReport};
+use crate::bus::{Capability, ContainerReport, DesiredChange, EngineReport, WhyNetwork, WhyReport};
 use crate::controller::fleet::{HostSnapshot, Presence};
 use crate::model::{
     CheckRecord, ContainerId, ContainerName, DesiredEntry, DesiredState, EfficacyReport, Event, Freeze,
-    FreezeScope, Health, HostIdentity, HostName, LossPercent, NetworkRules, NoticeId, NoticeKind, RunState,
-    Scope, Threshold, Timestamp, TokenId, clean,
+    FreezeScope, Health, HostIdentity, HostName, LossPercent, NetworkRules, NoticeId, NoticeKind, PoolName,
+    PoolSpec, RunState, Scope, Threshold, Timestamp, TokenId, clean,
 };
 use crate::store::TokenRow;
 
@@ -115,6 +115,26 @@ pub struct ContainerDetails {
     pub brakes: Vec<String>,
     /// What our actions on it have come to; null while none was assessed, or its host does not say.
     pub efficacy: Option<EfficacyReport>,
+    /// What of its network may explain lost probes; null where that is not measured, or its host does not say.
+    pub network: Option<NetworkHints>,
+}
+
+/// Drops and retransmits of the last seconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct NetworkHints {
+    /// Of how many seconds.
+    pub seconds: u32,
+    /// TCP segments sent again to or from it; null: not measured.
+    pub retransmits: Option<u64>,
+    /// What was dropped, why and where, and what was sent again, in plain sentences, the gravest first.
+    pub notes: Vec<String>,
+}
+
+impl From<WhyNetwork> for NetworkHints {
+    fn from(why: WhyNetwork) -> Self {
+        let notes = why.notes.iter().map(|note| safe(note)).collect();
+        Self { seconds: why.seconds, retransmits: why.retransmits, notes }
+    }
 }
 
 impl ContainerDetails {
@@ -129,6 +149,7 @@ impl ContainerDetails {
             efficacy: why
                 .efficacy
                 .map(|efficacy| EfficacyReport { futile: efficacy.futile.as_deref().map(safe), ..efficacy }),
+            network: why.network.map(NetworkHints::from),
         }
     }
 }
@@ -290,6 +311,17 @@ pub enum DesiredNotice {
         /// The rules; null: those that hold where none were given.
         rules: Option<Box<NetworkRules>>,
     },
+    /// A pool.
+    Pool {
+        /// The host.
+        #[schema(value_type = String)]
+        hostname: HostName,
+        /// Its name.
+        #[schema(value_type = String)]
+        name: PoolName,
+        /// What it is to be; null: it is to end.
+        spec: Option<Box<PoolSpec>>,
+    },
 }
 
 /// One freeze that holds.
@@ -330,6 +362,7 @@ impl From<DesiredChange> for DesiredNotice {
                 Self::Freeze { hostname, freeze }
             }
             DesiredChange::Rules(rules) => Self::Rules { rules },
+            DesiredChange::Pool(key, spec) => Self::Pool { hostname: key.host, name: key.name, spec },
         }
     }
 }

@@ -19,6 +19,7 @@ mod openapi;
 mod overview;
 mod pack;
 mod placement;
+mod pools;
 mod problem;
 mod processes;
 mod range;
@@ -65,8 +66,8 @@ pub use auth::mint_token;
 pub(crate) use door::check as check_door;
 pub use dto::{
     Accepted, Agent, Container, ContainerDetails, DeliveryView, DesiredNotice, FreezeEntry, Host,
-    HostContainers, MaintenanceRequest, Monitoring, NewToken, Notification, NotificationList, Readiness,
-    Receiver, Token, TokenRequest,
+    HostContainers, MaintenanceRequest, Monitoring, NetworkHints, NewToken, Notification, NotificationList,
+    Readiness, Receiver, Token, TokenRequest,
 };
 pub use problem::Problem;
 pub(crate) use request::{Arrival, Query};

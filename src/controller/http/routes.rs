@@ -14,8 +14,8 @@ use super::problem::{Problem, quoted};
 use super::request::{Arrival, MAX_BODY, MAX_REPORT, Query, Request, percent_decode, read_body};
 use super::{
     Answer, Api, backtest, chaos, containers, door, drills, events, hosts, network, network_pair,
-    network_rules, notifications, overview, pack, placement, processes, report, series, session, settings,
-    stream, system, tokens, top, ui,
+    network_rules, notifications, overview, pack, placement, pools, processes, report, series, session,
+    settings, stream, system, tokens, top, ui,
 };
 use crate::controller::counters::Counter;
 use crate::model::{Scope, clean};
@@ -62,6 +62,8 @@ routes! {
     GET "/incidents" OPEN ["*"] => ui::page;
     GET "/drills" OPEN ["*"] => ui::page;
     GET "/drills/{id}" OPEN ["*"] => ui::page;
+    GET "/pools" OPEN ["*"] => ui::page;
+    GET "/pools/{hostname}/{poolName}" OPEN ["*"] => ui::page;
     GET "/network" OPEN ["*"] => ui::page;
     GET "/settings" OPEN ["*"] => ui::page;
     GET "/login" OPEN ["*"] => ui::page;
@@ -105,6 +107,10 @@ routes! {
     POST "/api/v1/backtest" READ [] => backtest::backtest;
     GET "/api/v1/placement" READ ["cpu", "memory"] => placement::placement;
 
+    GET "/api/v1/pools" READ ["host"] => pools::list;
+    GET "/api/v1/pools/{hostname}/{poolName}" READ ["decisions"] => pools::show;
+    PUT "/api/v1/pools/{hostname}/{poolName}" WRITE [] => pools::set;
+    DELETE "/api/v1/pools/{hostname}/{poolName}" WRITE [] => pools::remove;
     GET "/api/v1/network/map" READ ["window", "by", "host", "limit"] => network::map;
     GET "/api/v1/network/hosts" READ [] => network::hosts;
     GET "/api/v1/network/flows" READ ["container", "host", "window"] => network_pair::flows;

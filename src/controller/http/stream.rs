@@ -18,13 +18,16 @@ use warp::sse::Event as Sse;
 
 use super::auth::{Pass, Shown};
 use super::dto::{Container, DesiredNotice, Freshness, Host, HostContainers};
+use super::pools::HostPools;
 use super::problem::Problem;
 use super::request::Request;
 use super::watched::Watched;
 use super::{Answer, Api};
+use crate::bus::DesiredChange;
 use crate::controller::Update;
 use crate::controller::counters::Counter;
-use crate::model::Event;
+use crate::controller::fleet::HostSnapshot;
+use crate::model::{Event, HostName};
 use crate::store::{EventOrder, EventQuery, HostTick, StoreError};
 
 /// How much one client may be behind before its own task waits for it.
@@ -45,14 +48,16 @@ enum Topic {
     Containers,
     Hosts,
     Desired,
+    Pools,
     Metrics,
 }
 
 impl Topic {
-    const ALL: [Self; 5] = [Self::Events, Self::Containers, Self::Hosts, Self::Desired, Self::Metrics];
+    const ALL: [Self; 6] =
+        [Self::Events, Self::Containers, Self::Hosts, Self::Desired, Self::Pools, Self::Metrics];
 
     /// What is told when nobody says: samples are many, and few want them.
-    const USUAL: [Self; 4] = [Self::Events, Self::Containers, Self::Hosts, Self::Desired];
+    const USUAL: [Self; 5] = [Self::Events, Self::Containers, Self::Hosts, Self::Desired, Self::Pools];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -60,6 +65,7 @@ impl Topic {
             Self::Containers => "containers",
             Self::Hosts => "hosts",
             Self::Desired => "desired",
+            Self::Pools => "pools",
             Self::Metrics => "metrics",
         }
     }
@@ -68,7 +74,7 @@ impl Topic {
 /// Follow what happens.
 ///
 /// Server-sent events named `event` (an Event, with `id` = its `seq`), `containers` (HostContainers), `host` (Host),
-/// `desired` (DesiredNotice), `metrics` (HostMetrics: each host's newest samples, then
+/// `desired` (DesiredNotice), `pools` (HostPools), `metrics` (HostMetrics: each host's newest samples, then
 /// further ones as they come) and `lagged` (`{"missed": n}`:
 /// read anew what you follow besides events). A client that comes back with `Last-Event-ID` gets every event since;
 /// samples in between are read from the history of metrics. The stream of a token ends when the token is revoked, that of
@@ -76,7 +82,7 @@ impl Topic {
 #[utoipa::path(
     get, path = "/api/v1/stream", tag = "history",
     params(
-        ("topics" = Option<String>, Query, description = "Of events, containers, hosts, desired, metrics, separated by commas; all but metrics when absent"),
+        ("topics" = Option<String>, Query, description = "Of events, containers, hosts, desired, pools, metrics, separated by commas; all but metrics when absent"),
         ("metrics_of" = Option<String>, Query, description = "`hosts`: the samples of hosts alone, not of their containers; `all` when absent"),
         ("metrics_host" = Option<String>, Query, description = "Only samples of this host and its containers"),
         ("metrics_container" = Option<String>, Query, description = "Of that host's containers only this one's samples"),
@@ -244,11 +250,28 @@ impl Follower {
             Update::Host(host) if self.topics.contains(&Topic::Hosts) => {
                 self.tell("host", &Host::new(&host)).await
             }
-            Update::Desired(change) if self.topics.contains(&Topic::Desired) => {
-                self.tell("desired", &DesiredNotice::from(change)).await
+            Update::Pools(host) if self.topics.contains(&Topic::Pools) => {
+                self.tell_pools(&host.name, Some(&host)).await
+            }
+            Update::Desired(change) => {
+                let pool =
+                    if let DesiredChange::Pool(key, _) = &change { Some(key.host.clone()) } else { None };
+                if let Some(host) = pool.filter(|_| self.topics.contains(&Topic::Pools)) {
+                    let seen = self.api.fleet.host(&host);
+                    self.tell_pools(&host, seen.as_deref()).await?;
+                }
+                if self.topics.contains(&Topic::Desired) {
+                    self.tell("desired", &DesiredNotice::from(change)).await?;
+                }
+                Ok(())
             }
             _ => Ok(()),
         }
+    }
+
+    async fn tell_pools(&self, host: &HostName, seen: Option<&HostSnapshot>) -> Result<(), Ended> {
+        let Some(desired) = self.api.desired.state() else { return Ok(()) };
+        self.tell("pools", &HostPools::of(host, &desired, seen)).await
     }
 
     async fn tell<T: Serialize>(&self, name: &str, data: &T) -> Result<(), Ended> {

@@ -10,6 +10,7 @@
 //! ```
 //!
 //! Orders of campaigns of faults go on to whoever plays them ([`FaultPlayer`]), and what that does comes back as events.
+//! So do pools ([`PoolKeeper`]), which are desired state.
 //!
 //! The owner is the only one to hold the state. The others end when `shutdown` is cancelled; stopping the agent
 //! changes no container.
@@ -25,6 +26,8 @@ mod looks;
 mod network;
 mod outbox;
 mod owner;
+mod pool_meter;
+mod pools;
 mod processes;
 mod references;
 mod reporter;
@@ -64,6 +67,7 @@ use super::ping::Pinger;
 
 pub use faults::{FaultAsk, FaultPlayer};
 pub use lane::{LaneParts, metric_lane};
+pub use pools::{PoolAsk, PoolKeeper, PoolLines, Pools};
 pub use sampling::Sampling;
 pub use watcher::RECONCILE_EVERY;
 
@@ -72,6 +76,9 @@ const INBOX: usize = 256;
 
 /// How long actions under way are waited for at the end.
 const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long requests to pools are waited for at the end, beyond what their keeper gives them.
+const POOLS_END_WITHIN: Duration = Duration::from_secs(40);
 
 /// How an agent works, beside its policy.
 #[derive(Debug, Clone)]
@@ -119,6 +126,8 @@ pub struct AgentParts {
     pub network: Option<NetworkSettings>,
     /// Plays campaigns of faults that are ordered over the bus; `None`: nobody does.
     pub faults: Option<Arc<dyn FaultPlayer>>,
+    /// Keeps the pools that this host is to have; `None`: nobody does.
+    pub pools: Option<Arc<dyn PoolKeeper>>,
 }
 
 /// What reaches the owner.
@@ -143,6 +152,8 @@ enum Message {
     Targets(oneshot::Sender<Vec<Target>>),
     /// A fault that was done on purpose, or is over.
     Fault(FaultNote),
+    /// Pools changed.
+    Pools,
     /// A command, and where its answer goes.
     Ask(AgentCommand, oneshot::Sender<AgentReply>),
 }
@@ -207,6 +218,8 @@ pub async fn run(
     outbox::spawn(&tracker, &parts, &settings.host, outbox_grew, &shutdown);
     let refresher = watcher::spawn(&tracker, &parts, half_done, inbox.clone(), keeper.clone(), &shutdown);
     desired::spawn(&tracker, &parts.bus, desired.clone(), inbox.clone(), keeper.clone(), &shutdown);
+    let pool_tasks = TaskTracker::new();
+    let pools = pools::spawn(&pool_tasks, &parts, desired.pools_of(&settings.host), &inbox, &shutdown);
     let changed = reporter::spawn(&tracker, &parts.bus, &settings, &asker, &shutdown);
     if let Some(path) = &settings.socket {
         socket::spawn(&tracker, path.clone(), asker, &shutdown);
@@ -219,7 +232,8 @@ pub async fn run(
         network::spawn(&tracker, network, wiring, &shutdown);
     }
     if let Some(sampling) = parts.sampling.clone() {
-        let wiring = sampling::Wiring { owner: inbox.clone(), ticks, network: newest.clone() };
+        let wiring =
+            sampling::Wiring { owner: inbox.clone(), ticks, network: newest.clone(), pools: pools.follow() };
         sampling::spawn(&tracker, &settings.machine, sampling, wiring, &shutdown);
     }
     let actuator = actuator::Actuator::new(&parts, &settings, refresher, &shutdown);
@@ -244,6 +258,7 @@ pub async fn run(
             changed,
             faults,
             network: newest,
+            pools,
         },
         memory,
     );
@@ -251,6 +266,10 @@ pub async fn run(
     tracker.close();
     if timeout(END_WITHIN, tracker.wait()).await.is_err() {
         tracing::warn!("an action was still under way; the journal has it for the next start");
+    }
+    pool_tasks.close();
+    if timeout(POOLS_END_WITHIN, pool_tasks.wait()).await.is_err() {
+        tracing::warn!("requests to pools were given up");
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::clock::Clock;
 use super::faults::FaultAsk;
 use super::keeper::{Keep, Keeper};
 use super::network::Newest;
-use super::{AgentParts, AgentSettings, Message, faults, processes, sweep};
+use super::{AgentParts, AgentSettings, Message, faults, pools, processes, sweep};
 use crate::bus::{
     AgentCommand, AgentReply, CommandError, EngineReport, EngineStatus, FleetReport, HostReport,
     PROTOCOL_VERSION, WhyReport,
@@ -48,6 +48,8 @@ pub(super) struct Wiring {
     pub(super) changed: Arc<Notify>,
     /// Takes orders of campaigns of faults.
     pub(super) faults: mpsc::Sender<FaultAsk>,
+    /// Reaches whoever keeps the host's pools.
+    pub(super) pools: pools::Desk,
     /// What is measured of the containers' network.
     pub(super) network: Newest,
 }
@@ -159,6 +161,7 @@ impl Owner {
                         self.engine.error = Some(why.clone());
                     }
                     Input::Swept(CheckKind::Sweep, _) => self.sweeping = false,
+                    Input::Desired(state) => self.wiring.pools.want(state.pools_of(&self.settings.host)),
                     _ => {}
                 }
                 let knows = matches!(input, Input::Listed(..) | Input::EngineLost(_));
@@ -184,6 +187,7 @@ impl Owner {
                 known.push(capability);
             }
             Message::Fault(note) => self.emit_fault(&note),
+            Message::Pools => self.look_at_pools(),
             Message::Identity(identity) => self.identity = *identity,
             // Who asked may be gone, when the agent ends.
             Message::Targets(answer) => drop(answer.send(self.state.targets())),
@@ -231,6 +235,16 @@ impl Owner {
                 keeper.keep(Keep::Score(name, json, Timestamp::now()));
             }
             Decision::Release(name, at) => keeper.keep(Keep::Release(name, at)),
+        }
+    }
+
+    fn look_at_pools(&mut self) {
+        let (drafts, changed) = self.wiring.pools.look();
+        for draft in drafts {
+            self.emit(draft);
+        }
+        if changed {
+            self.wiring.changed.notify_one();
         }
     }
 
@@ -353,6 +367,9 @@ impl Owner {
             | AgentCommand::ChaosPlan { .. }
             | AgentCommand::ChaosRenew { .. }
             | AgentCommand::ChaosEnd { .. } => return faults::order(&self.wiring.faults, command, to),
+            AgentCommand::Pool { pool, decisions } => {
+                return self.wiring.pools.answer(&self.wiring.tracker, pool, decisions, to);
+            }
             AgentCommand::Fault { note } => {
                 self.emit_fault(&note);
                 AgentReply::Done
@@ -420,6 +437,7 @@ impl Owner {
             identity: Some(self.identity()),
             fleet: Some(self.fleet_question()),
             containers: self.state.reports(now),
+            pools: self.wiring.pools.statuses(),
         }
     }
 
@@ -479,6 +497,7 @@ fn is_about_containers(command: &AgentCommand) -> bool {
         | AgentCommand::ChaosPlan { .. }
         | AgentCommand::ChaosRenew { .. }
         | AgentCommand::ChaosEnd { .. }
+        | AgentCommand::Pool { .. }
         | AgentCommand::Fault { .. } => false,
     }
 }
@@ -496,6 +515,7 @@ fn log(event: &Event) {
         | EventKind::Quarantined
         | EventKind::HealingFutile
         | EventKind::BreakerOpened
+        | EventKind::PoolDegraded
         | EventKind::EngineUnreachable => tracing::warn!(kind = %event.kind, container, "{}", event.reason),
         _ => tracing::info!(kind = %event.kind, container, "{}", event.reason),
     }

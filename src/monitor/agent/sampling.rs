@@ -12,9 +12,10 @@ use tokio_util::task::TaskTracker;
 
 use super::Message;
 use super::network::Newest;
+use super::pool_meter::PoolMeter;
 use crate::bus::Capability;
 use crate::metrics::{Machine, Sensors, SizeBook, SizeSource, Sizes, StatsSource, Subject, host_identity};
-use crate::model::{ContainerId, HostIdentity, MetricTick, SeriesName, Timestamp};
+use crate::model::{ContainerId, HostIdentity, MetricTick, PoolStatus, SeriesName, Timestamp};
 
 /// Between two questions about sizes. Each makes the engine work.
 const SIZES_PACE: Duration = Duration::from_secs(10);
@@ -43,6 +44,8 @@ pub(super) struct Wiring {
     pub(super) ticks: mpsc::Sender<MetricTick>,
     /// What is measured of the containers' network, which ticks carry too.
     pub(super) network: Newest,
+    /// How the host's pools are, likewise.
+    pub(super) pools: watch::Receiver<Vec<PoolStatus>>,
 }
 
 /// Starts the tasks.
@@ -53,7 +56,7 @@ pub(super) fn spawn(
     wiring: Wiring,
     shutdown: &CancellationToken,
 ) {
-    let Wiring { owner, ticks, network } = wiring;
+    let Wiring { owner, ticks, network, pools } = wiring;
     let sensors = match Sensors::start(machine, sampling.stats.clone()) {
         Ok(sensors) => sensors,
         Err(error) => {
@@ -70,6 +73,8 @@ pub(super) fn spawn(
         owner,
         ticks,
         network,
+        pools,
+        pool_meter: PoolMeter::default(),
         sizes,
         samples_dropped: 0,
         said: None,
@@ -111,6 +116,8 @@ struct Sampler {
     owner: mpsc::Sender<Message>,
     ticks: mpsc::Sender<MetricTick>,
     network: Newest,
+    pools: watch::Receiver<Vec<PoolStatus>>,
+    pool_meter: PoolMeter,
     sizes: watch::Receiver<Arc<KnownSizes>>,
     /// Samples of ticks that found no place, since this process began.
     samples_dropped: u64,
@@ -155,6 +162,7 @@ impl Sampler {
             }
             tick.host.insert(SeriesName::of("samples_dropped"), self.samples_dropped as f64);
             self.network.borrow().complete(&mut tick);
+            self.pool_meter.sample(&self.pools.borrow(), &mut tick.host);
             self.hand_over(tick);
         }
     }
@@ -343,7 +351,8 @@ mod tests {
         let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let sampling = Sampling { step: 1, stats: Arc::new(Engine), sizes: Arc::new(Engine) };
         let network = watch::channel(super::super::network::Measured::default()).1;
-        spawn(&tracker, &Machine::Elsewhere, sampling, Wiring { owner, ticks, network }, &shutdown);
+        let pools = watch::channel(Vec::new()).1;
+        spawn(&tracker, &Machine::Elsewhere, sampling, Wiring { owner, ticks, network, pools }, &shutdown);
         let said = loop {
             match asked.recv().await.unwrap() {
                 Message::Subjects(answer) => answer.send(vec![subject()]).unwrap(),

@@ -1,4 +1,4 @@
-//! Who is on the list, and why: entry before label before `--monitor-all`; never dockhealth itself.
+//! Who is on the list, and why: entry before label before `--monitor-all`; never dockhealth itself, nor what is of a pool.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,6 +23,8 @@ pub enum Listing {
     Unlisted,
     /// It is a part of dockhealth itself.
     Own,
+    /// It is of a pool, which replaces what ails.
+    Pool,
     /// Its label would list it, but two agents claim this host.
     Disputed,
 }
@@ -44,6 +46,7 @@ impl fmt::Display for Listing {
             Self::LabelledOff => "not monitored: its label dockhealth.monitor=false asks not to be",
             Self::Unlisted => "not monitored: nothing lists it",
             Self::Own => "not monitored: it is a part of dockhealth itself, or being replaced by it",
+            Self::Pool => "not monitored: it is of a pool, which replaces what ails",
             Self::Disputed => "not monitored by label while two agents claim this host",
         })
     }
@@ -81,6 +84,9 @@ pub(super) fn listing(
 ) -> Listing {
     if own.holds(facts) {
         return Listing::Own;
+    }
+    if facts.pool().is_some() {
+        return Listing::Pool;
     }
     let unless_disputed = |listing| if disputed.is_some() { Listing::Disputed } else { listing };
     match (entry.and_then(|entry| entry.monitored), facts.monitor_label()) {

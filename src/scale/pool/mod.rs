@@ -40,7 +40,6 @@ use tokio_util::sync::CancellationToken;
 use crate::docker::PoolEngine;
 use crate::metrics::{Sensors, UsageSampler};
 use crate::model::{PoolDecision, PoolStatus};
-use crate::scale::control::Bounds;
 use crate::scale::proxy::{Limits, Proxy, serve};
 pub(crate) use dispatch::Rules;
 use runner::{Ask, Beginning, Owner};
@@ -102,10 +101,13 @@ impl PoolHandle {
         self.status.clone()
     }
 
-    /// Gives it other bounds, which hold when this returns; false once it ended.
-    pub async fn resize(&self, bounds: Bounds) -> bool {
-        let (answer, answered) = oneshot::channel();
-        self.ask.send(Ask::Resize(bounds, answer)).await.is_ok() && answered.await.is_ok()
+    /// Makes it what `config` says while it runs; false where it must be ended and run anew for that, or has ended.
+    pub async fn change(&self, config: PoolConfig) -> bool {
+        if !config.is_near(&self.status.borrow().spec) {
+            return false;
+        }
+        let (done, changed) = oneshot::channel();
+        self.ask.send(Ask::Change(Box::new(config), done)).await.is_ok() && changed.await.is_ok()
     }
 
     /// Its newest decisions, newest first, at most so many; `None` once it ended.

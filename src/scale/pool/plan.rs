@@ -117,15 +117,10 @@ impl Plan {
         }
     }
 
-    /// Other bounds hold from now on.
+    /// How many there may be from now on.
     pub(crate) fn resize(&mut self, bounds: Bounds) {
         self.bounds = bounds;
         self.want(self.target);
-    }
-
-    /// The bounds.
-    pub(crate) fn bounds(&self) -> Bounds {
-        self.bounds
     }
 
     /// How many are wanted from now on.

@@ -7,9 +7,7 @@ use super::desk::Look;
 use super::dispatch::MemberId;
 use super::plan::{Plan, Trouble, Works};
 use super::spec::PoolConfig;
-use crate::model::{
-    PoolContainer, PoolDecision, PoolHealth, PoolProblem, PoolSpec, PoolStatus, PoolTotals, Timestamp,
-};
+use crate::model::{PoolContainer, PoolDecision, PoolHealth, PoolProblem, PoolStatus, PoolTotals, Timestamp};
 use crate::scale::control::Micros;
 
 /// What the plan does not know of a container.
@@ -39,7 +37,6 @@ pub(super) struct Report<'a> {
 impl Report<'_> {
     pub(super) fn status(&self) -> PoolStatus {
         let (look, counts) = (self.look, self.plan.stages(self.works));
-        let bounds = self.plan.bounds();
         let problem = self.problem();
         let health = match (self.ending, counts.ready, problem.is_some()) {
             (true, ..) => PoolHealth::Ending,
@@ -50,7 +47,7 @@ impl Report<'_> {
         };
         PoolStatus {
             name: self.config.name.clone(),
-            spec: PoolSpec { min: bounds.min(), max: bounds.max(), ..self.config.spec.clone() },
+            spec: self.config.spec.clone(),
             health,
             problem,
             since: self.since,

@@ -16,13 +16,14 @@ use super::dispatch::MemberId;
 use super::plan::{Order, Plan, Work, Works};
 use super::record::PoolLog;
 use super::report::{Known, Report};
+use super::spec::PoolConfig;
 use super::works::Hands;
 use crate::docker::EngineError;
 use crate::metrics::Sensors;
 use crate::model::{
     ContainerFacts, ContainerId, MetricTick, PoolContainerState as Stage, PoolDecision, PoolStatus, Timestamp,
 };
-use crate::scale::control::{Bounds, ControlSettings, Controller, Micros, Record};
+use crate::scale::control::{ControlSettings, Controller, Micros, Record};
 use crate::scale::proxy::Connections;
 
 /// What the tasks of a pool tell its owner.
@@ -55,8 +56,8 @@ pub(super) enum Ask {
     Decisions(usize, oneshot::Sender<Vec<PoolDecision>>),
     /// How it is at this moment.
     Status(oneshot::Sender<PoolStatus>),
-    /// To have other bounds from now on.
-    Resize(Bounds, oneshot::Sender<()>),
+    /// To be controlled otherwise from now on; answered once it is.
+    Change(Box<PoolConfig>, oneshot::Sender<()>),
 }
 
 /// One container, beside what the plan knows of it.
@@ -203,22 +204,22 @@ impl Owner {
                 self.publish();
                 drop(to.send(self.status.borrow().clone()));
             }
-            Ask::Resize(bounds, to) => {
-                self.resize(bounds);
+            Ask::Change(config, to) => {
+                self.change(*config);
                 let _ = to.send(());
             }
         }
     }
 
-    /// The controller begins anew: what it learned was within other bounds.
-    fn resize(&mut self, bounds: Bounds) {
-        let kind = self.hands.config.controller;
-        let bounds = kind.bounds(bounds);
-        self.control.bounds = bounds;
-        self.controller = kind.build(&self.control);
-        self.write(&Record::Begins { controller: kind, settings: self.control.clone() });
+    /// Its controller begins anew, for what it learned was within other bounds; containers and requests notice nothing.
+    fn change(&mut self, config: PoolConfig) {
+        self.control = config.control();
+        self.controller = config.controller.build(&self.control);
+        self.write(&Record::Begins { controller: config.controller, settings: self.control.clone() });
         self.decided = false;
-        self.plan.resize(bounds);
+        self.plan.resize(config.bounds);
+        let Hands { engine, tell, .. } = self.hands.as_ref();
+        self.hands = Arc::new(Hands { engine: engine.clone(), config, tell: tell.clone() });
         self.settle();
     }
 
@@ -375,7 +376,14 @@ impl Owner {
             mono: self.desk.now(),
             ending: self.ending,
         };
-        self.status.send_replace(report.status());
+        let status = report.status();
+        let before = self.status.borrow().health;
+        if status.health != before {
+            let (pool, health, ready) = (self.name(), status.health.as_str(), status.counts.ready);
+            let why = status.problem.as_ref().map(|problem| problem.what.as_str());
+            tracing::info!(%pool, health, ready, why, "the pool's health changed");
+        }
+        self.status.send_replace(status);
     }
 
     fn tell_running(&self) {

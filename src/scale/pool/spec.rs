@@ -11,7 +11,7 @@ use crate::model::{ContainerFacts, ContainerName, PoolName, PoolSpec, clean};
 use crate::scale::control::{Bounds, ControlSettings, ControllerKind, Micros};
 
 /// Whose pool a container is of.
-pub const POOL_LABEL: &str = "dockhealth.pool";
+pub const POOL_LABEL: &str = ContainerFacts::POOL_LABEL;
 /// Its number there.
 const SLOT_LABEL: &str = "dockhealth.pool.slot";
 /// What it was made from.
@@ -118,6 +118,20 @@ impl PoolConfig {
         settings.container_millicores =
             self.spec.cpus.and_then(|cpus| u32::try_from(Micros::from_seconds(cpus).0 / 1000).ok());
         settings
+    }
+
+    /// Whether a pool that is `now` can become this while it runs: only its controller and its bounds differ.
+    pub(super) fn is_near(&self, now: &PoolSpec) -> bool {
+        let like_now = PoolSpec {
+            controller: now.controller.clone(),
+            load: now.load,
+            service_guess_ms: now.service_guess_ms,
+            boot_guess_ms: now.boot_guess_ms,
+            min: now.min,
+            max: now.max,
+            ..self.spec.clone()
+        };
+        like_now == *now
     }
 
     pub(super) fn period(&self) -> Duration {

@@ -12,7 +12,6 @@ use super::{PoolConfig, PoolHandle, PoolParts, pool};
 use crate::docker::EngineError;
 use crate::docker::fake::{Behaviour, Call, FakeEngine, Op};
 use crate::model::{PoolContainerState, PoolHealth, PoolName, PoolSpec, PoolStatus};
-use crate::scale::control::Bounds;
 use crate::scale::serverapp::serve_tasks;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -22,29 +21,16 @@ const PORTS: u16 = 6;
 fn spec(port_base: u16) -> PoolSpec {
     PoolSpec {
         image: "busybox".to_owned(),
-        command: Vec::new(),
         labels: [("tier".to_owned(), "shop".to_owned())].into(),
-        controller: "francis".to_owned(),
         period_ms: 100,
-        load: 1.0,
-        service_guess_ms: 1000,
         boot_guess_ms: 100,
         min: 2,
         max: 2,
-        concurrency: 1,
-        listen: "127.0.0.1:0".parse().unwrap(),
-        port: 80,
         port_base: Some(port_base),
-        network: None,
         cpus: Some(0.5),
         memory_bytes: Some(64 << 20),
-        free_cpu_percent: None,
-        ready_path: Some("/".to_owned()),
         ready_timeout_ms: 5_000,
-        stop_timeout_ms: 1_000,
-        queue: 10,
-        queue_timeout_ms: 10_000,
-        request_timeout_ms: 10_000,
+        ..PoolSpec::default()
     }
 }
 
@@ -169,7 +155,10 @@ async fn one_that_ends_is_replaced_and_bounds_may_change() {
     world.until("serving", |status| status.counts.ready == 2).await;
     world.engine.crash("dockhealth-pool-shop-0", 1);
     world.until("replaced", |s| s.totals.lost == 1 && s.counts.ready == 2 && s.counts.removing == 0).await;
-    assert!(world.handle.resize(Bounds::new(1, 1).unwrap()).await);
+    let now = world.handle.status().await.spec;
+    let otherwise = PoolSpec { queue: now.queue + 1, ..now.clone() };
+    assert!(!world.handle.change(config(otherwise)).await, "for that it must be run anew");
+    assert!(world.handle.change(config(PoolSpec { min: 1, max: 1, ..now })).await);
     let small = world.until("smaller", |s| s.counts.ready == 1 && s.containers.len() == 1).await;
     assert_eq!((small.spec.max, small.totals.removed), (1, 1));
     let handle = world.handle.clone();

@@ -60,7 +60,8 @@ fn statement(query: &IncidentQuery) -> (String, Vec<Value>) {
 
 /// What [`incident`] reads.
 pub(super) const COLUMNS: &str = "id, kind, host, container, network, opened_at, closed_at, events, reason, \
-                                  healed_by, ended_by, drill, notice";
+                                  healed_by, ended_by, drill, notice, \
+                                  CASE kind WHEN '\"pool\"' THEN subject END";
 
 pub(super) fn incident(row: &Row<'_>) -> Result<Incident> {
     Ok(Incident {
@@ -77,6 +78,7 @@ pub(super) fn incident(row: &Row<'_>) -> Result<Incident> {
         ended_by: rows::from_json_or_none(row, 10)?,
         drill_id: rows::name_or_none(row, 11)?,
         notification: rows::name_or_none(row, 12)?,
+        pool: rows::name_or_none(row, 13)?,
     })
 }
 

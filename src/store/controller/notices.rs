@@ -305,10 +305,10 @@ fn deliveries(conn: &Connection, n: i64) -> Result<Vec<Delivery>> {
 fn tracked(row: &Row<'_>) -> Result<TrackedIncident> {
     Ok(TrackedIncident {
         incident: incident(row)?,
-        seen: rows::time(row, 13)?,
-        lossy: row.get(14)?,
-        quarantined: row.get(15)?,
-        action_failed: row.get(16)?,
+        seen: rows::time(row, 14)?,
+        lossy: row.get(15)?,
+        quarantined: row.get(16)?,
+        action_failed: row.get(17)?,
     })
 }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use dockhealth::docker::{Engine, EngineAddress};
 use dockhealth::model::{PoolSpec, PoolStatus};
-use dockhealth::scale::control::Bounds;
 use dockhealth::scale::pool::{PoolConfig, PoolHandle, PoolParts, pool};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -20,28 +19,10 @@ fn spec() -> PoolSpec {
     PoolSpec {
         image: dockhealth_image().to_owned(),
         command: SERVER.map(str::to_owned).to_vec(),
-        labels: [].into(),
-        controller: "francis".to_owned(),
         period_ms: 200,
-        load: 1.0,
-        service_guess_ms: 200,
-        boot_guess_ms: 500,
         min: 4,
         max: 4,
-        concurrency: 1,
-        listen: "127.0.0.1:0".parse().unwrap(),
-        port: 80,
-        port_base: None,
-        network: None,
-        cpus: None,
-        memory_bytes: None,
-        free_cpu_percent: None,
-        ready_path: Some("/".to_owned()),
-        ready_timeout_ms: 30_000,
-        stop_timeout_ms: 10_000,
-        queue: 100,
-        queue_timeout_ms: 60_000,
-        request_timeout_ms: 60_000,
+        ..PoolSpec::default()
     }
 }
 
@@ -49,6 +30,12 @@ async fn until(handle: &PoolHandle, what: &str, is: impl Fn(&PoolStatus) -> bool
     let mut watch = handle.watch();
     let found = tokio::time::timeout(DEADLINE, watch.wait_for(|status| is(status))).await;
     assert!(found.is_ok(), "never {what}: {:#?}", handle.status().await);
+}
+
+/// The same pool with exactly so many containers.
+fn sized(config: &PoolConfig, count: u32) -> PoolConfig {
+    let spec = PoolSpec { min: count, max: count, ..config.spec().clone() };
+    PoolConfig::new(config.name().clone(), spec, [].into()).unwrap()
 }
 
 /// Removes what a pool left.
@@ -81,7 +68,7 @@ async fn ten_scale_downs_lose_no_request() {
         log: None,
     };
     let shutdown = CancellationToken::new();
-    let (handle, running) = pool(config, parts, shutdown.clone());
+    let (handle, running) = pool(config.clone(), parts, shutdown.clone());
     let running = tokio::spawn(running);
     until(&handle, "ready", |status| status.counts.ready == 4).await;
 
@@ -102,9 +89,9 @@ async fn ten_scale_downs_lose_no_request() {
         })
         .collect();
     for round in 1..=10 {
-        assert!(handle.resize(Bounds::new(1, 1).unwrap()).await);
+        assert!(handle.change(sized(&config, 1)).await);
         until(&handle, "small", |s| s.counts.ready == 1 && s.containers.len() == 1).await;
-        assert!(handle.resize(Bounds::new(4, 4).unwrap()).await);
+        assert!(handle.change(sized(&config, 4)).await);
         until(&handle, "large", |s| s.counts.ready == 4).await;
         assert!(handle.status().await.totals.removed >= round * 3);
     }

@@ -9,7 +9,7 @@ const FIXED_3: &[&str] = &["--controller", "fixed:3", "--period", "500ms"];
 fn whoever_was_at_a_killed_container_is_answered() {
     let rig = Rig::start(FIXED_3);
     let before = rig.until_ready(3);
-    let url = rig.url("/start_task?n=1&sleep=2s");
+    let url = rig.url("/start_task?n=1&sleep=4s");
     // Three are worked on, as many wait: of both, half may be repeated.
     let clients: Vec<_> = ["GET", "POST"]
         .into_iter()

@@ -44,7 +44,7 @@ fn a_compressed_batch_is_the_plain_one() {
 #[test]
 fn version_1_is_read_and_written_as_recorded() {
     type Again = Box<dyn Fn(&[u8]) -> Vec<u8>>;
-    let kinds: [(&str, Again); 10] = [
+    let kinds: [(&str, Again); 11] = [
         ("host_report", Box::new(again::<HostReport>)),
         ("outbox_batch", Box::new(again::<OutboxBatch>)),
         ("outbox_ack", Box::new(again::<OutboxAck>)),
@@ -54,6 +54,7 @@ fn version_1_is_read_and_written_as_recorded() {
         ("desired_container", Box::new(entry("container.web=2Eexample=2Eorg.web=2E1"))),
         ("desired_freeze", Box::new(entry("freeze.all"))),
         ("desired_rules", Box::new(entry("rules"))),
+        ("desired_pool", Box::new(entry("pool.web1.shop"))),
         ("network_report", Box::new(again::<NetworkReport>)),
     ];
     let mut seen = BTreeMap::new();
@@ -116,6 +117,7 @@ fn a_later_version_is_understood() {
         ("desired_threshold.json", "threshold"),
         ("desired_freeze.json", "freeze.all"),
         ("desired_rules.json", "rules"),
+        ("desired_pool.json", "pool.web1.shop"),
     ];
     for (file, key) in entries {
         decode_entry(parse_key(key).unwrap(), &with(file, |_| ())).unwrap();

@@ -137,7 +137,8 @@ async fn a_plain_bucket_works_and_what_cannot_be_read_is_passed_over() {
     for (key, value) in [
         ("threshold", "{\"v\":1,\"threshold\":101}"),
         ("freeze.all", "no JSON"),
-        ("rules", "{\"v\":9}"),
+        ("moods", "{\"v\":9}"),
+        ("rules", "{\"v\":1,\"interval\":\"0\"}"),
         ("container.web1.x.y", "{\"v\":1}"),
         ("container.web1.c1", "{\"v\":1,\"monitored\":true}"),
     ] {

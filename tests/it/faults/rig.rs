@@ -151,6 +151,13 @@ impl Fleet {
         Daemon::new(&log, args)
     }
 
+    /// The agent of this host with other options, not started; to be started when the first has ended.
+    pub(super) fn same_host(&self, options: &[&str]) -> Daemon {
+        let data = self.data("agent").display().to_string();
+        let args = agent_args(&self.nats(), &self.engine, &data, options);
+        Daemon::new(&self.dir.path().join("agent-again.log"), args)
+    }
+
     /// The agent of another host, not started; its engine is down.
     pub(super) fn other_host(&self, host: &str) -> Daemon {
         let (nats, data) = (self.nats().url(), self.dir.path().join(host).display().to_string());

@@ -302,6 +302,7 @@ pub(crate) fn report(name: &str, containers: Vec<ContainerReport>) -> HostReport
         identity: None,
         fleet: None,
         containers,
+        pools: Vec::new(),
     }
 }
 

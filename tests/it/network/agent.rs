@@ -72,9 +72,26 @@ async fn it_pushes_what_it_measures_follows_rules_and_leaves_nothing_when_killed
     assert!(lasted <= Duration::from_secs(3), "the rules say 1 s, and an interval lasted {lasted:?}");
     assert!(pair.1.endpoints.iter().any(|one| one.container == b.name && one.addresses == [b.address]));
 
+    // A firewall in the container's network explains itself.
+    let mut injector = b.within(|| NetBackend::Nftables.open("eth0")).unwrap();
+    injector.set(LossPercent::ALL).unwrap();
+    datagrams(&a, &b, 50);
+    injector.clear().unwrap();
+    let data = agent.data_dir().to_str().unwrap().to_owned();
+    wait_for("why tells it", DEADLINE, || {
+        let output = agent.cli(&["why", "--local", "--data-dir", &data, b.name.as_str()]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let told = |line: &str| {
+            line.contains("Network: ")
+                && line.contains("dropped in its own network")
+                && line.contains("NETFILTER_DROP")
+        };
+        text.lines().any(told).then_some(())
+    });
+
     let kinds = [("prog_id", 13), ("map_id", 14), ("link_id", 30)];
     let left = kinds.map(|(kind, command)| (command, ids(agent.pid(), kind)));
-    assert!(left[0].1.len() >= 8 && left[1].1.len() >= 10, "{left:?}");
+    assert!(left[0].1.len() >= 8 && left[1].1.len() >= 10 && left[2].1.len() >= 6, "{left:?}");
     assert!(is_left(13, &left[0].1), "the question itself works");
     agent.kill();
     for (command, ids) in &left {

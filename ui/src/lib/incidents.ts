@@ -20,6 +20,7 @@ export const KINDS: Readonly<Record<IncidentKind, Word>> = {
   shared: { label: 'shared cause', icon: 'bolt', rank: 3 },
   network: { label: 'network', icon: 'bolt', rank: 2 },
   clock: { label: 'clock off', icon: 'alert', rank: 1 },
+  pool: { label: 'pool', icon: 'container', rank: 1 },
   container: { label: 'container', icon: 'container', rank: 0 },
 };
 

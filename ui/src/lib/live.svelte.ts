@@ -23,6 +23,7 @@ export interface Batch {
   hosts: Schemas['Host'][];
   containers: Schemas['HostContainers'][];
   desired: DesiredNotice[];
+  pools: Schemas['HostPools'][];
   events: Event[];
   ticks: HostMetrics[];
 }
@@ -68,6 +69,7 @@ class Live {
 
   #hosts = new Map<string, Schemas['Host']>();
   #containers = new Map<string, Schemas['HostContainers']>();
+  #pools = new Map<string, Schemas['HostPools']>();
   #desired: DesiredNotice[] = [];
   #events: Event[] = [];
   #ticks: HostMetrics[] = [];
@@ -116,6 +118,7 @@ class Live {
     this.#stream = this.#next = null;
     this.#hosts.clear();
     this.#containers.clear();
+    this.#pools.clear();
   }
 
   /** The stream left something out: all is read anew, but not over and over where this page cannot keep up. */
@@ -153,7 +156,7 @@ class Live {
   }
 
   #query(): string {
-    const usual = 'topics=events,containers,hosts,desired';
+    const usual = 'topics=events,containers,hosts,desired,pools';
     const all = [...this.#wanted];
     if (all.length === 0) return usual;
     const names = [...new Set(all.flatMap((wanted) => wanted.names))].sort();
@@ -249,6 +252,11 @@ class Live {
         this.#hosts.set(told.hostname, told);
         break;
       }
+      case 'pools': {
+        const told = body as Schemas['HostPools'];
+        this.#pools.set(told.hostname, told);
+        break;
+      }
       case 'desired':
         this.#desired.push(body as DesiredNotice);
         break;
@@ -288,11 +296,13 @@ class Live {
       hosts: [...this.#hosts.values()],
       containers: [...this.#containers.values()],
       desired: this.#desired,
+      pools: [...this.#pools.values()],
       events: this.#events,
       ticks: this.#ticks,
     };
     this.#hosts.clear();
     this.#containers.clear();
+    this.#pools.clear();
     this.#desired = [];
     this.#events = [];
     this.#ticks = [];

@@ -9,7 +9,7 @@ export interface Metric {
   unit: Unit;
   /** What it is of. */
   of: 'container' | 'host' | 'both';
-  group: 'CPU' | 'Memory' | 'Network' | 'Disk' | 'Life' | 'Probes' | 'Agent';
+  group: 'CPU' | 'Memory' | 'Network' | 'Disk' | 'Life' | 'Probes' | 'Pools' | 'Agent';
   help: string;
 }
 
@@ -99,6 +99,21 @@ export const METRICS: readonly Metric[] = [
   ...group('Probes', [
     ['loss_percent', 'Loss', 'container', 'Packets lost in the last check'],
     ['rtt_ms', 'Round trip', 'container', 'Median round trip of the last check'],
+  ]),
+  ...group('Pools', [
+    ['pool_containers_wanted', 'Wanted', 'host', 'Containers that its controller wants'],
+    ['pool_containers_starting', 'Starting', 'host', 'Containers being made, or not ready yet'],
+    ['pool_containers_ready', 'Ready', 'host', 'Containers ready for requests, busy ones included'],
+    ['pool_containers_busy', 'Busy', 'host', 'Containers that work on requests'],
+    ['pool_containers_draining', 'Draining', 'host', 'Containers that finish what they have, then go'],
+    ['pool_waiting', 'Waiting', 'host', 'Requests that wait'],
+    ['pool_in_flight', 'In flight', 'host', 'Requests that containers work on'],
+    ['pool_arrivals_per_second', 'Arrivals', 'host', 'Requests that came'],
+    ['pool_forecast_per_second', 'Forecast', 'host', 'Requests that its controller expects'],
+    ['pool_refused_per_second', 'Refused', 'host', 'Requests that were refused'],
+    ['pool_failed_per_second', 'Failed', 'host', 'Requests whose container died or was silent'],
+    ['pool_wait_seconds', 'Wait', 'host', 'Mean wait of requests in its last period'],
+    ['pool_sojourn_seconds', 'Sojourn', 'host', 'Mean time from arrival to answer in its last period'],
   ]),
   ...group('Agent', [
     ['agent_cpu_percent', "Agent's CPU", 'host', 'CPU time of the agent itself, percent of one core'],

@@ -10,6 +10,8 @@ export type PageName =
   | 'incidents'
   | 'drills'
   | 'drill'
+  | 'pools'
+  | 'pool'
   | 'settings'
   | 'login'
   | 'missing';
@@ -30,6 +32,8 @@ const PAGES: [RegExp, PageName][] = [
   [/^\/incidents$/, 'incidents'],
   [/^\/drills$/, 'drills'],
   [/^\/drills\/([^/]+)$/, 'drill'],
+  [/^\/pools$/, 'pools'],
+  [/^\/pools\/([^/]+)\/([^/]+)$/, 'pool'],
   [/^\/settings$/, 'settings'],
   [/^\/login$/, 'login'],
 ];
@@ -125,6 +129,7 @@ export const to = {
   events: (query?: Record<string, string>) => withQuery('/events', query),
   incidents: (query?: Record<string, string>) => withQuery('/incidents', query),
   drill: (id: string) => `/drills/${encodeURIComponent(id)}`,
+  pool: (host: string, name: string) => `/pools/${encodeURIComponent(host)}/${encodeURIComponent(name)}`,
   login: (next: string) => withQuery('/login', next === '/' ? {} : { next }),
 };
 

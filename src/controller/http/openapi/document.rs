@@ -10,8 +10,8 @@ use utoipa::openapi::{Content, Ref, ResponseBuilder};
 
 use super::super::{
     backtest, chaos, containers, drills, dto, events, hosts, network, network_pair, network_rules,
-    notifications, overview, placement, processes, report, series, session, settings, stream, system, tokens,
-    top, watched,
+    notifications, overview, placement, pools, processes, report, series, session, settings, stream, system,
+    tokens, top, watched,
 };
 
 #[derive(OpenApi)]
@@ -31,12 +31,13 @@ use super::super::{
         network::map, network::hosts, network_pair::flows, network_pair::pair, network_rules::show,
         network_rules::set, network_rules::unset, network_rules::templates,
         chaos::begin, chaos::end, chaos::renew,
+        pools::list, pools::show, pools::set, pools::remove,
         events::events, events::incidents, drills::list, drills::show, drills::begin, drills::end, drills::report,
         notifications::list, notifications::test, stream::stream,
         session::show, session::login, session::logout, tokens::list, tokens::create, tokens::revoke,
         overview::overview, system::healthz, system::readyz, system::metrics,
     ),
-    components(schemas(crate::notify::Notice, dto::HostContainers, dto::DesiredNotice, watched::HostMetrics)),
+    components(schemas(crate::notify::Notice, dto::HostContainers, dto::DesiredNotice, pools::HostPools, watched::HostMetrics)),
     modifiers(&Token, &AnyProblem, &Names),
 )]
 struct Document;

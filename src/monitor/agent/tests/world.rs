@@ -111,6 +111,7 @@ impl World {
             sampling: None,
             network: None,
             faults: None,
+            pools: None,
         };
         let (runtime, shutdown) = (runtime(), CancellationToken::new());
         let done = runtime.spawn(run(settings, parts, shutdown.clone()));
