@@ -33,6 +33,7 @@ fn interval(back: i64, containers: &[(&str, &str)]) -> Interval {
         measurements: vec![
             measurement("flows", MeasurementStatus::Works),
             measurement("drops", MeasurementStatus::Missing),
+            measurement("one_way", MeasurementStatus::Missing),
         ],
         clock: None,
         endpoints: containers.iter().map(endpoint).collect(),
