@@ -287,16 +287,16 @@ impl One {
         loop {
             tokio::select! {
                 _ = &mut work => break,
-                changed = wanted.changed() => {
-                    let spec = wanted.borrow().clone();
-                    let changes = spec.filter(|_| changed.is_ok()).and_then(|spec| {
+                told = wanted.changed() => {
+                    let spec = wanted.borrow().clone().filter(|_| told.is_ok());
+                    let config = spec.and_then(|spec| {
                         PoolConfig::new(self.name.clone(), spec, BTreeMap::new()).ok()
                     });
-                    let changed = match changes {
+                    let made = match config {
                         Some(config) => handle.change(config).await,
                         None => false,
                     };
-                    if !changed {
+                    if !made {
                         stop.cancel();
                         self.news.notify_one();
                         // A panic in it is told by the runtime.
