@@ -152,7 +152,7 @@ impl<'a> World<'a> {
     }
 
     fn run(&mut self) {
-        self.feed(Input::Desired(self.plan.desired.clone()));
+        self.feed(Input::Desired(Box::new(self.plan.desired.clone())));
         let all = self.containers.values().map(|one| one.facts.clone()).collect();
         self.feed(Input::Listed(all, Vec::new()));
         let end = self.plan.to.millis();

@@ -12,6 +12,7 @@
 //! When the process ends, containers stay; the next adopts them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +70,7 @@ pub struct Hosting {
 /// How a pool is, wherever that is known.
 #[derive(Clone)]
 enum Said {
-    Idle(PoolStatus),
+    Idle(Box<PoolStatus>),
     Running(PoolHandle),
 }
 
@@ -96,19 +97,18 @@ impl Hosting {
                 });
             }
             for (name, spec) in now_wanted {
-                if !pools.contains_key(&name) {
-                    let (wants, wanted) = watch::channel(Some(spec));
-                    let (says, said) = watch::channel(None);
-                    let one = One {
-                        hosting: self.clone(),
-                        name: name.clone(),
-                        says,
-                        news: news.clone(),
-                        shutdown: shutdown.clone(),
-                    };
-                    tasks.spawn(one.run(wanted));
-                    pools.insert(name, Hosted { wants, said });
-                }
+                let Entry::Vacant(place) = pools.entry(name) else { continue };
+                let (wants, wanted) = watch::channel(Some(spec));
+                let (says, said) = watch::channel(None);
+                let one = One {
+                    hosting: self.clone(),
+                    name: place.key().clone(),
+                    says,
+                    news: news.clone(),
+                    shutdown: shutdown.clone(),
+                };
+                tasks.spawn(one.run(wanted));
+                place.insert(Hosted { wants, said });
             }
             tokio::select! {
                 changed = wanted.changed() => if changed.is_err() { break },
@@ -156,7 +156,7 @@ impl Hosting {
 
 fn tell(told: &watch::Sender<Vec<PoolStatus>>, pools: &BTreeMap<PoolName, Hosted>) {
     let status = |hosted: &Hosted| match hosted.said()? {
-        Said::Idle(status) => Some(status),
+        Said::Idle(status) => Some(*status),
         Said::Running(handle) => Some(handle.watch().borrow().clone()),
     };
     let all: Vec<PoolStatus> = pools.values().filter_map(status).collect();
@@ -225,7 +225,7 @@ impl One {
                         failures: trouble.failures,
                         retry_at: Some(now.after(AGAIN)),
                     };
-                    self.say(Said::Idle(idle(&self.name, spec, PoolHealth::Down, Some(problem))));
+                    self.say(Said::Idle(Box::new(idle(&self.name, spec, problem))));
                     tokio::select! {
                         () = sleep(AGAIN) => {}
                         _ = wanted.changed() => {}
@@ -307,7 +307,8 @@ impl One {
             }
         }
         stop.cancel();
-        self.say(Said::Idle(PoolStatus { containers: Vec::new(), ..handle.status().await }));
+        let last = PoolStatus { containers: Vec::new(), ..handle.status().await };
+        self.say(Said::Idle(Box::new(last)));
     }
 
     /// Removes what is left of it; `false`: it is wanted again, or that failed and is to be tried again.
@@ -343,28 +344,26 @@ async fn paced(handle: PoolHandle, news: Arc<Notify>) {
 /// A listener for a runner: of the one that is there already, if it is where the pool is to be reached.
 fn listen(spec: &PoolSpec, held: &mut Option<std::net::TcpListener>) -> std::io::Result<TcpListener> {
     let here = |held: &std::net::TcpListener| held.local_addr().is_ok_and(|at| at == spec.listen);
-    let listener = match held.take().filter(here) {
-        Some(listener) => listener,
-        None => {
-            let listener = std::net::TcpListener::bind(spec.listen)?;
-            listener.set_nonblocking(true)?;
-            listener
-        }
+    let listener = if let Some(listener) = held.take().filter(here) {
+        listener
+    } else {
+        let listener = std::net::TcpListener::bind(spec.listen)?;
+        listener.set_nonblocking(true)?;
+        listener
     };
     let own = TcpListener::from_std(listener.try_clone()?);
     *held = Some(listener);
     own
 }
 
-/// How a pool is that does not run.
-fn idle(name: &PoolName, spec: PoolSpec, health: PoolHealth, problem: Option<PoolProblem>) -> PoolStatus {
-    let now = Timestamp::now();
+/// How a pool is that cannot be run.
+fn idle(name: &PoolName, spec: PoolSpec, problem: PoolProblem) -> PoolStatus {
     PoolStatus {
         name: name.clone(),
-        health,
-        since: problem.as_ref().map_or(now, |problem| problem.since),
-        problem,
-        time: now,
+        health: PoolHealth::Down,
+        since: problem.since,
+        problem: Some(problem),
+        time: Timestamp::now(),
         wanted: spec.min,
         containers: Vec::new(),
         counts: PoolCounts::default(),

@@ -87,6 +87,6 @@ impl Follower {
     }
 
     async fn tell(&self) -> Option<()> {
-        self.inbox.send(Message::Input(Input::Desired(self.known.clone()))).await.ok()
+        self.inbox.send(Message::Input(Input::Desired(Box::new(self.known.clone())))).await.ok()
     }
 }

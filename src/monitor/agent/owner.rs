@@ -121,7 +121,7 @@ impl Owner {
         let version = env!("CARGO_PKG_VERSION");
         let text = format!("The agent of {} (dockhealth {version}) began to work.", self.settings.host);
         self.emit(EventDraft::new(EventKind::AgentStarted, Actor::Agent, text));
-        self.feed(Input::Desired(desired));
+        self.feed(Input::Desired(Box::new(desired)));
         self.feed(Input::LocalFreeze(local_freeze));
         let mut sweeps = interval(self.settings.interval);
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);

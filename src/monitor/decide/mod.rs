@@ -180,7 +180,7 @@ pub enum Input {
     /// It answers again; the full list follows.
     EngineBack,
     /// The desired state, complete.
-    Desired(DesiredState),
+    Desired(Box<DesiredState>),
     /// The freeze set on this host by the agent's own socket.
     LocalFreeze(Option<Freeze>),
     /// Two agents claim this host or its engine, as the controller says; believed for a while only.

@@ -195,7 +195,7 @@ impl HostState {
             Input::Told(sign) => self.told(&sign),
             Input::EngineLost(why) => self.engine_lost(why, &mut out),
             Input::EngineBack => self.engine_back(&mut out),
-            Input::Desired(desired) => self.desired = desired,
+            Input::Desired(desired) => self.desired = *desired,
             Input::LocalFreeze(freeze) => self.local_freeze = freeze,
             Input::Disputed(reason) => self.disputed = Some((reason, now.mono + DISPUTE_LASTS)),
             Input::References(outcomes) => self.references.hear(&outcomes, self.threshold()),

@@ -82,7 +82,7 @@ fn freezes_and_maintenance_hold_and_end() {
     let freeze = Freeze { since: sim.at().wall, until: Some(until), by: "operator".into() };
     let mut desired = sim.state.desired.clone();
     desired.freezes.insert(FreezeScope::All, freeze);
-    sim.feed(Input::Desired(desired));
+    sim.feed(Input::Desired(Box::new(desired)));
     sim.end(1, 1);
     assert_eq!(sim.health(1), Health::Frozen);
     assert!(sim.acts.is_empty());

@@ -10,7 +10,7 @@ fn what_was_seen_before_it_was_taken_off_the_list_is_forgotten() {
     let mut frozen = sim.state.desired.clone();
     let freeze = Freeze { since: sim.at().wall, until: None, by: "operator".into() };
     frozen.freezes.insert(FreezeScope::All, freeze);
-    sim.feed(Input::Desired(frozen));
+    sim.feed(Input::Desired(Box::new(frozen)));
     sim.lose(1, 100);
     sim.sweeps(2);
     assert_eq!(sim.health(1), Health::Frozen);
@@ -20,7 +20,7 @@ fn what_was_seen_before_it_was_taken_off_the_list_is_forgotten() {
     sim.loss.clear();
     let mut thawed = sim.state.desired.clone();
     thawed.freezes.clear();
-    sim.feed(Input::Desired(thawed));
+    sim.feed(Input::Desired(Box::new(thawed)));
     sim.name_it(1);
     sim.sweeps(3);
     assert_eq!(

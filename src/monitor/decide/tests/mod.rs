@@ -265,7 +265,7 @@ impl Sim {
     fn desire(&mut self, n: u8, entry: DesiredEntry) {
         let mut desired = self.state.desired.clone();
         desired.containers.insert(ContainerKey { host: host(), name: facts(n).name }, entry);
-        self.feed(Input::Desired(desired));
+        self.feed(Input::Desired(Box::new(desired)));
     }
 
     fn name_it(&mut self, n: u8) {
