@@ -81,8 +81,8 @@ fn a_pool_lives_on_the_host_that_consents_and_leaves_nothing() {
     assert!(decision["want"] == 3 && !decision["reason"].as_str().unwrap().is_empty(), "{told}");
 
     // Who ails there is replaced by the pool, and healed by nobody else.
-    let listed = fleet.get("/api/v1/containers?stale=true");
-    let of_pool = listed
+    let shown = fleet.get("/api/v1/containers?stale=true");
+    let of_pool = shown
         .as_array()
         .unwrap()
         .iter()
@@ -102,7 +102,7 @@ fn a_pool_lives_on_the_host_that_consents_and_leaves_nothing() {
         let names = "names=pool_containers_ready,pool_arrivals_per_second";
         let page = fleet.get(&format!("/api/v1/hosts/{HOST}/metrics?{names}"));
         let has = |series: &str| {
-            page["series"][series].as_array().is_some_and(|all| all.iter().any(|v| v.is_number()))
+            page["series"][series].as_array().is_some_and(|all| all.iter().any(Value::is_number))
         };
         (has("pool_containers_ready/web") && has("pool_arrivals_per_second/web")).then_some(())
     });
