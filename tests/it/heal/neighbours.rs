@@ -47,11 +47,12 @@ fn who_shared_the_network_of_a_container_that_was_made_anew_is_recreated_to_join
     rig.wait_healthy(&owner);
     rig.lab.docker(&["rm", "--force", &owner]);
     rig.lab.run("owner", &[], &OBEDIENT);
+    // Before, there may be nobody of its name for a moment.
+    rig.wait_event(&follower, "container_recreated");
     wait_for("they share a network again", super::rig::DEADLINE, || {
         let now = namespace(&rig, &owner);
         (now.is_some() && namespace(&rig, &follower) == now).then_some(())
     });
-    rig.wait_event(&follower, "container_recreated");
     assert_eq!(rig.actions(&follower), ["container_recreated"]);
     rig.assert_no_errors();
 }
