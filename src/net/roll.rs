@@ -17,9 +17,17 @@ use crate::model::{
 const REASON: &str = "SKB_DROP_REASON_";
 
 /// Drops that are the end of a packet which did its work: an echo that nobody waited for by its port, frames for others on a
-/// shared wire, announcements of IPv6 to who has none, what a socket had queued when it was closed, and packets that were used.
-const NO_LOSS: [&str; 6] =
-    ["NO_SOCKET", "OTHERHOST", "IPV6DISABLED", "QUEUE_PURGE", "SKB_CONSUMED", "SKB_NOT_DROPPED_YET"];
+/// shared wire, announcements of IPv6 to who has none, what a socket had queued when it was closed, what its own filter
+/// declines, as our pinger's does with others' echoes, and packets that were used.
+const NO_LOSS: [&str; 7] = [
+    "NO_SOCKET",
+    "OTHERHOST",
+    "IPV6DISABLED",
+    "QUEUE_PURGE",
+    "SOCKET_FILTER",
+    "SKB_CONSUMED",
+    "SKB_NOT_DROPPED_YET",
+];
 
 /// What came within one interval, as the kernel numbers it.
 #[derive(Debug, Default)]

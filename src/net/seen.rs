@@ -123,9 +123,7 @@ fn notes(name: &ContainerName, drops: &[Drops], retransmits: Option<u64>, second
 fn explained(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "NETFILTER_DROP" => "a rule of nftables or iptables there drops them",
-        "TC_INGRESS" | "TC_EGRESS" | "BPF_CGROUP_EGRESS" | "SOCKET_FILTER" => {
-            "a traffic-control or BPF program does it"
-        }
+        "TC_INGRESS" | "TC_EGRESS" | "BPF_CGROUP_EGRESS" => "a traffic-control or BPF program does it",
         "QDISC_DROP" | "FULL_RING" | "CPU_BACKLOG" => "a queue was full: more is sent than can be taken",
         "SOCKET_RCVBUFF" => "the program reads too slowly: its socket's buffer was full",
         "IP_NOROUTES" | "IP_OUTNOROUTES" | "IP_INNOROUTES" => "there is no route",
