@@ -1,47 +1,16 @@
 /* What containers send and receive, on the host's ends of their veth pairs: for kernels whose tracepoints cannot be used.
  * It needs no types of the kernel's own. */
 #include "kernel.h"
+#include "flow.h"
 
 #define IPV4 HTONS(0x0800)
 #define IPV6 HTONS(0x86dd)
 #define ETHERNET_HEADER 14
 
-struct bytes16 {
-	u8 bytes[16];
-};
-
-enum { SENT = 0, RECEIVED = 1 };
-/* As in net.bpf.c, with the number of the interface as owner. IPv4 addresses are written as ::ffff:a.b.c.d. */
-struct flow {
-	u64 owner;
-	struct bytes16 peer;
-	u8 protocol, direction, is_ip;
-	u8 unused[5];
-};
-struct traffic {
-	u64 bytes, packets, segments;
-};
-
-struct {
-	MAP_NUMBER(type, BPF_MAP_TYPE_PERCPU_HASH);
-	MAP_NUMBER(max_entries, 16384);
-	MAP_NUMBER(map_flags, BPF_F_NO_PREALLOC);
-	MAP_TYPE(key, struct flow);
-	MAP_TYPE(value, struct traffic);
-} count_flows SEC(".maps");
-
+/* The owner of a flow is the number of an interface. */
+TABLE(count_flows, BPF_MAP_TYPE_PERCPU_HASH, 16384, struct flow, struct traffic);
 /* Of those for which `count_flows` has no room. */
-struct end {
-	u64 owner;
-	u64 direction;
-};
-struct {
-	MAP_NUMBER(type, BPF_MAP_TYPE_PERCPU_HASH);
-	MAP_NUMBER(max_entries, 8192);
-	MAP_NUMBER(map_flags, BPF_F_NO_PREALLOC);
-	MAP_TYPE(key, struct end);
-	MAP_TYPE(value, struct traffic);
-} count_rest SEC(".maps");
+TABLE(count_rest, BPF_MAP_TYPE_PERCPU_HASH, 8192, struct end, struct traffic);
 
 static ALWAYS_INLINE void read_peer(struct __sk_buff *skb, struct flow *flow)
 {

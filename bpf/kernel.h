@@ -8,6 +8,11 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 
+/* An IPv6 address, in network byte order. */
+struct bytes16 {
+	u8 bytes[16];
+};
+
 #define SEC(name) __attribute__((section(name), used))
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 /* Once, however often it is called. */

@@ -35,10 +35,6 @@ struct skb_shared_info {
 	u16 gso_segs;
 } CORE;
 
-struct bytes16 {
-	u8 bytes[16];
-};
-
 struct sock_common {
 	struct bytes16 skc_v6_daddr;
 	u32 skc_daddr;

@@ -7,6 +7,7 @@
  * An interface that belongs to a bridge, a macvlan or a tunnel is a part of the way, wherever it is; packets are counted at
  * the others, the ends. Each kind of entry has a bounded table. What finds no place in it is counted in `rest` or `lost`. */
 #include "kernel_types.h"
+#include "flow.h"
 
 #define AF_INET 2
 #define AF_INET6 10
@@ -58,38 +59,14 @@ struct {
 /* Whose traffic it is: the number of a network namespace, or of a cgroup with the highest bit set. */
 #define OF_CGROUP (1ULL << 63)
 
-#define TABLE(name, kind, entries, key_type, value_type)                                                                       \
-	struct {                                                                                                               \
-		MAP_NUMBER(type, kind);                                                                                        \
-		MAP_NUMBER(max_entries, entries);                                                                              \
-		MAP_NUMBER(map_flags, BPF_F_NO_PREALLOC);                                                                      \
-		MAP_TYPE(key, key_type);                                                                                       \
-		MAP_TYPE(value, value_type);                                                                                   \
-	} name SEC(".maps")
-
 /* Whom the rules select, and which ports (host byte order). */
 TABLE(net_selected, BPF_MAP_TYPE_HASH, 8192, u64, u32);
 TABLE(net_ports, BPF_MAP_TYPE_HASH, 64, u32, u32);
 /* The cgroups of containers on the host's network. */
 TABLE(net_cgroups, BPF_MAP_TYPE_HASH, 4096, u64, u32);
 
-enum { SENT = 0, RECEIVED = 1 };
-/* IPv4 addresses are written as ::ffff:a.b.c.d; without one it is no IP. */
-struct flow {
-	u64 owner;
-	struct bytes16 peer;
-	u8 protocol, direction, is_ip;
-	u8 unused[5];
-};
-struct traffic {
-	u64 bytes, packets, segments;
-};
 TABLE(net_flows, BPF_MAP_TYPE_PERCPU_HASH, 16384, struct flow, struct traffic);
 /* Of peers for which `net_flows` has no room. */
-struct end {
-	u64 owner;
-	u64 direction;
-};
 TABLE(net_rest, BPF_MAP_TYPE_PERCPU_HASH, 8192, struct end, struct traffic);
 
 /* Timed packets on their way, by a hash of what does not change on it. */
@@ -415,21 +392,25 @@ static ALWAYS_INLINE void pass(const struct settings *set, struct sk_buff *skb, 
 	}
 }
 
+/* Whether the packet is at the interface of a container that is traced. Elsewhere it is on its way. */
+static ALWAYS_INLINE int is_at_a_container(struct settings *set, struct sk_buff *skb, u32 netns, u8 direction)
+{
+	struct net_device *dev = skb->dev;
+	if (netns == host_netns || dev->rx_handler) {
+		pass(set, skb, direction);
+		return 0;
+	}
+	return !(dev->flags & IFF_LOOPBACK) && is_selected(set, netns);
+}
+
 SEC("tp_btf/net_dev_queue")
 int net_sent(u64 *ctx)
 {
 	struct sk_buff *skb = (void *)ctx[0];
-	struct net_device *dev = skb->dev;
 	struct settings *set = settings();
-	u32 netns = netns_of(dev);
+	u32 netns = netns_of(skb->dev);
 	struct packet packet = {};
-	if (!set)
-		return 0;
-	if (netns == host_netns || dev->rx_handler) {
-		pass(set, skb, SENT);
-		return 0;
-	}
-	if (dev->flags & IFF_LOOPBACK || !is_selected(set, netns))
+	if (!set || !is_at_a_container(set, skb, netns, SENT))
 		return 0;
 	read_packet(skb, header_of(skb), &packet);
 	if (set->flags & PORTS && !has_wanted_port(&packet))
@@ -452,17 +433,10 @@ SEC("tp_btf/netif_receive_skb")
 int net_received(u64 *ctx)
 {
 	struct sk_buff *skb = (void *)ctx[0];
-	struct net_device *dev = skb->dev;
 	struct settings *set = settings();
-	u32 netns = netns_of(dev);
+	u32 netns = netns_of(skb->dev);
 	struct packet packet = {};
-	if (!set)
-		return 0;
-	if (netns == host_netns || dev->rx_handler) {
-		pass(set, skb, RECEIVED);
-		return 0;
-	}
-	if (dev->flags & IFF_LOOPBACK || !is_selected(set, netns))
+	if (!set || !is_at_a_container(set, skb, netns, RECEIVED))
 		return 0;
 	/* What a packet that arrives was sent with may still be noted in it: its own header is where its data begins. */
 	read_packet(skb, skb->data, &packet);
