@@ -6,8 +6,8 @@ use crate::bus::{Capability, ContainerReport, DesiredChange, EngineReport, WhyNe
 use crate::controller::fleet::{HostSnapshot, Presence};
 use crate::model::{
     CheckRecord, ContainerId, ContainerName, DesiredEntry, DesiredState, EfficacyReport, Event, Freeze,
-    FreezeScope, Health, HostIdentity, HostName, LossPercent, NetworkRules, NoticeId, NoticeKind, PoolName,
-    PoolSpec, RunState, Scope, Threshold, Timestamp, TokenId, clean,
+    FreezeScope, Health, HostIdentity, HostName, LossPercent, NetworkRules, PoolName, PoolSpec, RunState,
+    Scope, Threshold, Timestamp, TokenId, clean,
 };
 use crate::store::TokenRow;
 
@@ -464,69 +464,4 @@ pub struct Readiness {
     /// `off`, `working`, or which receivers are not told of incidents; that does not make it not ready.
     #[serde(default)]
     pub notifications: String,
-}
-
-/// The receivers of notifications, and the last notifications.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct NotificationList {
-    /// The receivers; none: nobody is told.
-    pub receivers: Vec<Receiver>,
-    /// The last notifications, the newest first.
-    pub notifications: Vec<Notification>,
-}
-
-/// A receiver of notifications, without the secrets of its URL.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Receiver {
-    /// Template and server, e.g. `slack https://hooks.slack.com/...`.
-    pub receiver: String,
-    /// `json`, `slack`, `discord` or `ntfy`.
-    pub template: String,
-    /// How many notifications wait for it.
-    pub waiting: u64,
-    /// How many attempts have failed since the last that did not, since this controller process began.
-    pub failures: u32,
-    /// When they began to; null while none does.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub failing_since: Option<Timestamp>,
-    /// What the last of them came to; null while none does.
-    pub detail: Option<String>,
-}
-
-/// A notification and what became of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Notification {
-    /// Its id: the same as in what receivers are sent.
-    #[schema(value_type = String, format = Uuid)]
-    pub id: NoticeId,
-    /// What it tells.
-    pub kind: NoticeKind,
-    /// The notification of the problem that is over; null unless this is a recovery.
-    #[schema(value_type = Option<String>, format = Uuid)]
-    pub answers: Option<NoticeId>,
-    /// When it was made.
-    #[schema(value_type = String, format = DateTime)]
-    pub time: Timestamp,
-    /// What it says, in one line.
-    pub title: String,
-    /// What became of it at each receiver.
-    pub deliveries: Vec<DeliveryView>,
-}
-
-/// A notification on its way to one receiver.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct DeliveryView {
-    /// The receiver.
-    pub receiver: String,
-    /// `waiting`, `delivered` or `failed`.
-    pub state: String,
-    /// How often it was tried.
-    pub attempts: u64,
-    /// When it was tried last.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub tried: Option<Timestamp>,
-    /// The HTTP status of the last answer; null where none came.
-    pub status: Option<u16>,
-    /// What the last attempt came to.
-    pub detail: String,
 }

@@ -65,10 +65,10 @@ pub(crate) use auth::first_token;
 pub use auth::mint_token;
 pub(crate) use door::check as check_door;
 pub use dto::{
-    Accepted, Agent, Container, ContainerDetails, DeliveryView, DesiredNotice, FreezeEntry, Host,
-    HostContainers, MaintenanceRequest, Monitoring, NetworkHints, NewToken, Notification, NotificationList,
-    Readiness, Receiver, Token, TokenRequest,
+    Accepted, Agent, Container, ContainerDetails, DesiredNotice, FreezeEntry, Host, HostContainers,
+    MaintenanceRequest, Monitoring, NetworkHints, NewToken, Readiness, Token, TokenRequest,
 };
+pub use notifications::{DeliveryView, Notification, NotificationList, Receiver};
 pub use problem::Problem;
 pub(crate) use request::{Arrival, Query};
 pub(crate) use routes::filter as api_filter;
