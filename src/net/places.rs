@@ -162,6 +162,8 @@ impl Places {
             _ if self.host.contains(&address) => PeerKind::Host,
             IpAddr::V4(ipv4) if ipv4.is_multicast() || ipv4.is_broadcast() => PeerKind::Multicast,
             IpAddr::V6(ipv6) if ipv6.is_multicast() => PeerKind::Multicast,
+            IpAddr::V4(ipv4) if ipv4.is_unspecified() => PeerKind::Link,
+            IpAddr::V6(ipv6) if ipv6.is_unicast_link_local() || ipv6.is_unspecified() => PeerKind::Link,
             _ => PeerKind::Address,
         })
     }
@@ -229,6 +231,9 @@ mod tests {
         assert_eq!(peer("web", "10.9.9.9"), (PeerKind::Host, None));
         assert_eq!(peer("web", "224.0.0.251"), (PeerKind::Multicast, None));
         assert_eq!(peer("web", "ff02::2"), (PeerKind::Multicast, None));
+        assert_eq!(peer("web", "fe80::1"), (PeerKind::Link, None));
+        assert_eq!(peer("web", "::"), (PeerKind::Link, None));
+        assert_eq!(peer("web", "169.254.169.254"), (PeerKind::Address, None), "where clouds answer");
         assert_eq!(peer("web", "10.0.0.9"), (PeerKind::Address, None), "it ended");
     }
 

@@ -104,10 +104,11 @@ fn notes(name: &ContainerName, drops: &[Drops], retransmits: Option<u64>, second
         };
         let explained = explained(&drops.reason).map_or(String::new(), |text| format!(" ({text})"));
         format!(
-            "{} packets from {} to {} were dropped {place} in the last {seconds} s: {}{explained}",
-            drops.packets,
+            "{} from {} to {} {} dropped {place} in the last {seconds} s: {}{explained}",
+            if drops.packets == 1 { "1 packet".to_owned() } else { format!("{} packets", drops.packets) },
             peer(&drops.from),
             peer(&drops.to),
+            if drops.packets == 1 { "was" } else { "were" },
             drops.reason
         )
     };

@@ -300,7 +300,10 @@ pub(super) struct Seen<'a> {
 }
 
 fn draw(seen: &Seen<'_>, traffics: &Traffics, (from, to): (i64, i64), limit: usize) -> MapView {
-    let mut edges: Vec<EdgeView> = traffics.pairs.keys().map(|ends| edge(ends, traffics)).collect();
+    // A pair has both directions, and nothing may have gone in one.
+    let says_something = |edge: &EdgeView| edge.bytes != Some(0) || edge.drops.is_some_and(|drops| drops > 0);
+    let edges = traffics.pairs.keys().map(|ends| edge(ends, traffics));
+    let mut edges: Vec<EdgeView> = edges.filter(says_something).collect();
     edges.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| (&a.from, &a.to).cmp(&(&b.from, &b.to))));
     let edges_left_out = edges.len().saturating_sub(limit);
     edges.truncate(limit);

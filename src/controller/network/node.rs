@@ -21,7 +21,7 @@ pub(crate) enum Node {
     Gateway(HostName),
     /// Multicast and broadcast of a host's containers.
     Multicast(HostName),
-    /// What they send that is no IP.
+    /// What leaves no link of theirs.
     Link(HostName),
     /// Peers of a host's containers for which there was no room.
     Rest(HostName),
@@ -43,7 +43,7 @@ pub(crate) enum NodeKind {
     Gateway,
     /// Multicast and broadcast.
     Multicast,
-    /// What is no IP, such as ARP.
+    /// What leaves no link: no IP, such as ARP, or addresses of the link alone.
     Link,
     /// Peers for which there was no room, together.
     Rest,
@@ -100,7 +100,7 @@ impl Node {
             Self::Host(host) => host.to_string(),
             Self::Gateway(_) => "gateway".into(),
             Self::Multicast(_) => "multicast".into(),
-            Self::Link(_) => "no IP".into(),
+            Self::Link(_) => "the link".into(),
             Self::Rest(_) => "other peers".into(),
             Self::External(None) => "external".into(),
             Self::External(Some(address)) => address.to_string(),

@@ -177,7 +177,7 @@ pub enum PeerKind {
     Multicast,
     /// An address that is none of these: a container of another host perhaps, or outside the fleet.
     Address,
-    /// What is no IP, such as ARP.
+    /// What leaves no link: what is no IP, such as ARP, and addresses of the link alone that are no container's.
     Link,
     /// Peers for which there was no room, together.
     Rest,

@@ -97,7 +97,7 @@ async fn two_hosts_make_one_map() {
 
     for (seq, back) in [(1, 1), (2, 0)] {
         let mut of_a = interval(back, &[("web", "10.9.0.2"), ("app", "10.9.0.4")]);
-        of_a.flows = vec![flow("web", "10.9.0.3", 100, 50), flow("web", "203.0.113.9", 1, 1)];
+        of_a.flows = vec![flow("web", "10.9.0.3", 100, 50), flow("web", "203.0.113.9", 1, 0)];
         let histogram =
             LatencyHistogram { count: 4, sum_ns: 20_000, max_ns: 6_000, buckets: vec![(8, 3), (9, 1)] };
         let (from, to) = ("web".parse().unwrap(), Some("app".parse().unwrap()));
@@ -126,6 +126,8 @@ async fn two_hosts_make_one_map() {
         (&json!(6), &Value::Null, &Value::Null)
     );
     assert_eq!(there["bytes_per_second"], 1000.0);
+    assert!(edge(&all, "a/web", "external").is_some());
+    assert!(edge(&all, "external", "a/web").is_none(), "nothing came back: {all}");
     let within = edge(&all, "a/web", "a/app").unwrap();
     assert_eq!((&within["latency_kind"], &within["bytes"]), (&json!("measured"), &Value::Null));
     assert!(within["latency_us_p99"].as_f64() >= within["latency_us_p50"].as_f64());
