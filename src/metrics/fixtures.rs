@@ -13,7 +13,7 @@ use crate::model::{
 pub(super) const ID: &str = "b416e74e728f259a203d61c07746979ac14a9db1aeb97dc4440cefc5fcd570e7";
 
 /// A container named after its id, whose first process is 77.
-pub(super) fn facts(id: &str, state: RunState) -> ContainerFacts {
+pub(crate) fn facts(id: &str, state: RunState) -> ContainerFacts {
     ContainerFacts {
         id: ContainerId::new(id).unwrap(),
         name: ContainerName::new(format!("c{id}")).unwrap(),

@@ -12,7 +12,7 @@ mod api;
 mod cgroup;
 mod files;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 mod held;
 mod host;
 mod identity;
