@@ -58,7 +58,7 @@ struct dst_entry {
 struct sk_buff {
 	struct net_device *dev;
 	struct sock *sk;
-	u32 len;
+	u32 len, data_len;
 	u16 protocol;
 	u16 network_header;
 	u16 mac_header;

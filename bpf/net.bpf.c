@@ -33,6 +33,8 @@
 /* The largest packet that is stamped for one-way latency between hosts: larger ones are cut and joined on the way. */
 #define LARGEST_STAMPED 512
 #define STAMP_BUCKETS 16
+/* 2^64 by the golden ratio: a product with it spreads what differs over the upper bits. */
+#define SPREAD 0x9e3779b97f4a7c15ULL
 
 /* Known when the programs are loaded; src/ebpf/net.rs sets them. */
 const volatile u32 host_netns = 0;
@@ -171,19 +173,14 @@ static ALWAYS_INLINE void mapped(struct bytes16 *address, const u8 *ipv4)
 	__builtin_memcpy(address->bytes + 12, ipv4, 4);
 }
 
-static ALWAYS_INLINE u64 mix(u64 hash, u64 word)
-{
-	hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
-	return hash ^ (hash >> 29);
-}
-
 /* A packet's network header and the beginning of what it carries. */
 struct packet {
 	struct bytes16 from, to;
 	u8 protocol, is_ip;
 	u16 unused;
-	u32 ports;
-	u64 hash;
+	/* What of the header stays the same all the way: the length, and of IPv4 the id. */
+	u32 kept;
+	u32 carried[5];
 };
 
 /* Where a packet that is sent has it. */
@@ -192,14 +189,10 @@ static ALWAYS_INLINE unsigned char *header_of(struct sk_buff *skb)
 	return skb->head + skb->network_header;
 }
 
-/* Reads it. The hash is of what stays the same from the sender's interface to the receiver's, on whatever host: addresses, the
- * IP id, and of the content what tells two packets of a flow apart; no checksum, which hardware or the tunnel fills in. */
 static NEVER_INLINE void read_packet(struct sk_buff *skb, unsigned char *at, struct packet *packet)
 {
 	u16 kind = skb->protocol;
-	u32 carried[5] = {};
-	u64 hash = 0;
-	u16 length = 0;
+	u16 length;
 	if (kind == IPV4) {
 		struct {
 			u8 version, tos;
@@ -214,8 +207,8 @@ static NEVER_INLINE void read_packet(struct sk_buff *skb, unsigned char *at, str
 		packet->protocol = ip.protocol;
 		mapped(&packet->from, ip.from);
 		mapped(&packet->to, ip.to);
-		__builtin_memcpy(carried, ip.carried, sizeof(carried));
-		hash = (u64)ip.id << 16 | ip.length;
+		__builtin_memcpy(packet->carried, ip.carried, sizeof(ip.carried));
+		packet->kept = (u32)ip.id << 16 | ip.length;
 		length = HTONS(ip.length) - 20;
 	} else if (kind == IPV6) {
 		struct {
@@ -230,31 +223,52 @@ static NEVER_INLINE void read_packet(struct sk_buff *skb, unsigned char *at, str
 		packet->protocol = ip.protocol;
 		packet->from = ip.from;
 		packet->to = ip.to;
-		__builtin_memcpy(carried, ip.carried, sizeof(carried));
-		hash = ip.length;
+		__builtin_memcpy(packet->carried, ip.carried, sizeof(ip.carried));
+		packet->kept = ip.length;
 		length = HTONS(ip.length);
 	} else {
 		return;
 	}
 	packet->is_ip = 1;
-	packet->ports = carried[0];
 	/* Of a short datagram, what lies behind its end is not its content. */
-	if (length < sizeof(carried))
-		carried[2] = carried[3] = carried[4] = 0;
+	if (length < sizeof(packet->carried))
+		packet->carried[2] = packet->carried[3] = packet->carried[4] = 0;
+}
+
+/* Of the content, what tells two packets of a flow apart and stays the same from the sender's interface to the receiver's, on
+ * whatever host: of TCP sequence and acknowledgement, of ICMP id, number and the sender's time, of UDP the data. No checksum,
+ * which hardware or the tunnel fills in. */
+static ALWAYS_INLINE u64 content_of(const struct packet *packet)
+{
+	const u32 *carried = packet->carried;
+	if (packet->protocol == UDP)
+		return ((u64)carried[2] << 32 | carried[3]) ^ carried[4];
+	return (u64)carried[1] << 32 | carried[2];
+}
+
+/* Whether it is one of those that are timed: the same for the sender and the receiver, and cheaper than all of the hash. */
+static ALWAYS_INLINE int is_sampled(const struct settings *set, const struct packet *packet)
+{
+	u64 word = content_of(packet) ^ ((u64)packet->kept << 32 | packet->carried[0]);
+	return packet->is_ip && !((word * SPREAD >> 40) & set->latency_mask);
+}
+
+static ALWAYS_INLINE u64 mix(u64 hash, u64 word)
+{
+	hash = (hash ^ word) * SPREAD;
+	return hash ^ (hash >> 29);
+}
+
+/* By which a packet is known again wherever it comes by. */
+static NEVER_INLINE u64 hash_of(const struct packet *packet)
+{
 	u64 addresses[4];
 	__builtin_memcpy(addresses, &packet->from, 16);
 	__builtin_memcpy(addresses + 2, &packet->to, 16);
-	hash = mix(hash, addresses[0] ^ addresses[1]);
+	u64 hash = mix((u64)packet->kept << 8 | packet->protocol, addresses[0] ^ addresses[1]);
 	hash = mix(hash, addresses[2] ^ addresses[3]);
-	if (packet->protocol == UDP) {
-		hash = mix(hash, (u64)carried[0] << 32 | carried[2]);
-		hash = mix(hash, (u64)carried[3] << 32 | carried[4]);
-	} else {
-		/* TCP: ports, sequence, acknowledgement; ICMP: kind, id and number, and the sender's time. */
-		hash = mix(hash, (u64)carried[0] << 32 | carried[1]);
-		hash = mix(hash, carried[2]);
-	}
-	packet->hash = mix(hash, packet->protocol);
+	hash = mix(hash, packet->carried[0]);
+	return mix(hash, content_of(packet));
 }
 
 static ALWAYS_INLINE u32 netns_of(const struct net_device *dev)
@@ -277,13 +291,16 @@ static ALWAYS_INLINE int has_wanted_port(const struct packet *packet)
 {
 	if (packet->protocol != TCP && packet->protocol != UDP)
 		return 0;
-	return port_is_wanted(HTONS((u16)packet->ports)) || port_is_wanted(HTONS((u16)(packet->ports >> 16)));
+	return port_is_wanted(HTONS((u16)packet->carried[0])) || port_is_wanted(HTONS((u16)(packet->carried[0] >> 16)));
 }
 
 static ALWAYS_INLINE u32 segments_of(struct sk_buff *skb)
 {
 	struct skb_shared_info *shared = (void *)(skb->head + skb->end);
 	u16 segments = 0;
+	/* What was joined, or is to be cut, lies in several pieces. */
+	if (!skb->data_len)
+		return 1;
 	READ(segments, shared->gso_segs);
 	return segments ? segments : 1;
 }
@@ -348,7 +365,7 @@ static NEVER_INLINE void note_time(const struct settings *set, struct sk_buff *s
 	u64 now = bpf_ktime_get_ns() + set->to_wall_ns;
 	u64 begins = now / set->epoch_ns * set->epoch_ns;
 	struct epoch epoch = { .begins = begins, .netns = netns, .direction = direction };
-	epoch.bucket = (packet->hash >> 20) % STAMP_BUCKETS;
+	epoch.bucket = (hash_of(packet) >> 20) % STAMP_BUCKETS;
 	epoch.peer = direction == SENT ? packet->to : packet->from;
 	struct times *times = ENTRY(net_epochs, &epoch, struct times);
 	if (!times)
@@ -357,21 +374,17 @@ static NEVER_INLINE void note_time(const struct settings *set, struct sk_buff *s
 	times->sum_ns += now - begins;
 }
 
-static ALWAYS_INLINE int is_sampled(const struct settings *set, const struct packet *packet)
-{
-	return packet->is_ip && !((u32)(packet->hash >> 40) & set->latency_mask);
-}
-
 /* The times at which a packet passes the host itself. */
 static ALWAYS_INLINE void pass(const struct settings *set, struct sk_buff *skb, u8 direction)
 {
-	struct packet packet = {};
 	if (!(set->flags & (HOPS | OVERLAY)))
 		return;
+	struct packet packet = {};
 	read_packet(skb, direction == RECEIVED ? skb->data : header_of(skb), &packet);
 	if (!is_sampled(set, &packet))
 		return;
-	struct stamp *stamp = bpf_map_lookup_elem(&net_stamps, &packet.hash);
+	u64 hash = hash_of(&packet);
+	struct stamp *stamp = bpf_map_lookup_elem(&net_stamps, &hash);
 	if (!stamp)
 		return;
 	u64 now = bpf_ktime_get_ns();
@@ -409,9 +422,9 @@ int net_sent(u64 *ctx)
 	struct sk_buff *skb = (void *)ctx[0];
 	struct settings *set = settings();
 	u32 netns = netns_of(skb->dev);
-	struct packet packet = {};
 	if (!set || !is_at_a_container(set, skb, netns, SENT))
 		return 0;
+	struct packet packet = {};
 	read_packet(skb, header_of(skb), &packet);
 	if (set->flags & PORTS && !has_wanted_port(&packet))
 		return 0;
@@ -419,13 +432,14 @@ int net_sent(u64 *ctx)
 	if (!(set->flags & LATENCY) || !is_sampled(set, &packet))
 		return 0;
 	note_time(set, skb, &packet, netns, SENT);
+	u64 hash = hash_of(&packet);
 	u64 now = bpf_ktime_get_ns();
-	struct stamp *known = bpf_map_lookup_elem(&net_stamps, &packet.hash);
+	struct stamp *known = bpf_map_lookup_elem(&net_stamps, &hash);
 	/* It is on its way already, and this is a part of that. */
 	if (known && known->netns != netns && now - known->sent_ns < SAME_PACKET_NS)
 		return 0;
 	struct stamp stamp = { .sent_ns = now, .netns = netns };
-	bpf_map_update_elem(&net_stamps, &packet.hash, &stamp, BPF_ANY);
+	bpf_map_update_elem(&net_stamps, &hash, &stamp, BPF_ANY);
 	return 0;
 }
 
@@ -435,9 +449,9 @@ int net_received(u64 *ctx)
 	struct sk_buff *skb = (void *)ctx[0];
 	struct settings *set = settings();
 	u32 netns = netns_of(skb->dev);
-	struct packet packet = {};
 	if (!set || !is_at_a_container(set, skb, netns, RECEIVED))
 		return 0;
+	struct packet packet = {};
 	/* What a packet that arrives was sent with may still be noted in it: its own header is where its data begins. */
 	read_packet(skb, skb->data, &packet);
 	if (set->flags & PORTS && !has_wanted_port(&packet))
@@ -448,12 +462,13 @@ int net_received(u64 *ctx)
 	if (!(set->flags & LATENCY) || !is_sampled(set, &packet))
 		return 0;
 	note_time(set, skb, &packet, netns, RECEIVED);
-	struct stamp *stamp = bpf_map_lookup_elem(&net_stamps, &packet.hash);
+	u64 hash = hash_of(&packet);
+	struct stamp *stamp = bpf_map_lookup_elem(&net_stamps, &hash);
 	u64 now = bpf_ktime_get_ns();
 	if (!stamp || stamp->netns == netns || now - stamp->sent_ns > LONGEST_WAY_NS)
 		return 0;
 	struct stamp way = *stamp;
-	bpf_map_delete_elem(&net_stamps, &packet.hash);
+	bpf_map_delete_elem(&net_stamps, &hash);
 	note_latency(way.netns, netns, END_TO_END, now - way.sent_ns);
 	if (set->flags & HOPS && way.veth_ns && way.queue_ns) {
 		note_latency(way.netns, netns, CONTAINER, way.veth_ns - way.sent_ns);
@@ -649,7 +664,8 @@ int net_dropped(u64 *ctx)
 		*dropped += 1;
 	else
 		lose(LOST_DROPS);
-	bpf_map_delete_elem(&net_stamps, &packet.hash);
+	u64 hash = hash_of(&packet);
+	bpf_map_delete_elem(&net_stamps, &hash);
 	return 0;
 }
 

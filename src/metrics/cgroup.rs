@@ -272,15 +272,16 @@ impl CgroupFiles {
         [reading.oom_kills] = events.map_or([None], |events| text::keyed(events, ["oom_kill"]));
         reading.block = self.block(scratch, counts);
         reading.cpu_limit = limits.cpu;
-        if let Some(file) = &self.cpu_throttled
+        if limits.cpu.is_none() {
+            // The counters stand still without a limit, and say nothing.
+            reading.throttle = None;
+        } else if let Some(file) = &self.cpu_throttled
             && let Ok(text) = scratch.piece(file)
         {
             let [periods, throttled, held] =
                 text::keyed(text, ["nr_periods", "nr_throttled", "throttled_time"]);
             reading.throttle = throttle(periods, throttled, held.map(Duration::from_nanos));
         }
-        // The counters stand still without a limit, and say nothing.
-        reading.throttle = reading.throttle.filter(|_| reading.cpu_limit.is_some());
         let [cpu, memory, io] =
             [0, 1, 2].map(|at| text::pressure(scratch.piece(self.pressure[at].as_ref()?).ok()?));
         reading.pressure = Pressure { cpu, memory, io };
