@@ -122,6 +122,7 @@ async fn lifecycle<E: ContainerSource + ContainerBuilder + ContainerDisturber>(
     assert!(stopped.exit_code.is_some() && stopped.finished_at > stopped.started_at, "{stopped:?}");
     told.expect(&id, &["kill", "die", "network", "stop"]).await;
     assert!(engine.list().await.unwrap().contains(&stopped));
+    assert!(engine.relist().await.unwrap().contains(&stopped));
 
     let since = stopped.finished_at;
     engine.remove(&id, AnonymousVolumes::Remove).await.unwrap();

@@ -103,6 +103,7 @@ fn container_action(json: &Value) -> Option<ContainerAction> {
         "destroy" => ContainerAction::Destroy,
         "rename" => ContainerAction::Rename,
         "oom" => ContainerAction::Oom,
+        "update" => ContainerAction::Update,
         // "health_status: healthy"
         word if word.starts_with("health_status") => ContainerAction::HealthStatus,
         _ => return None,

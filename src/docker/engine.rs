@@ -5,23 +5,24 @@
 //! through [`raw`], each with its reason.
 
 mod build;
+mod list;
 mod network;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use docker_api::Docker;
 use docker_api::opts::{
-    ContainerDisconnectionOpts, ContainerListOpts, ContainerRemoveOpts, ContainerRestartOpts,
-    ContainerStopOpts,
+    ContainerDisconnectionOpts, ContainerRemoveOpts, ContainerRestartOpts, ContainerStopOpts,
 };
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::BoxStream;
 use serde_json::{Value, json};
 
+use self::list::{Read, Reading};
 use super::raw::{self, Ask, encode, within};
 use super::{
     AddressError, AnonymousVolumes, ContainerActuator, ContainerBuilder, ContainerDisturber, ContainerSource,
@@ -31,8 +32,6 @@ use crate::model::{ContainerFacts, ContainerId, ContainerName, Timestamp, clean}
 
 /// For what the engine answers from memory.
 const READ: Duration = Duration::from_secs(10);
-/// For a whole list, however many containers do not answer.
-const LIST: Duration = Duration::from_mins(1);
 /// For adding up what a container wrote.
 const SIZES: Duration = Duration::from_mins(1);
 /// For starting, creating, connecting and removing; also on top of a container's own time to stop.
@@ -41,16 +40,14 @@ const CHANGE: Duration = Duration::from_mins(1);
 const IMPORT: Duration = Duration::from_mins(10);
 /// The engine's own time to stop where the container sets none.
 const DEFAULT_STOP: Duration = Duration::from_secs(10);
-/// Inspects under way at once: the engine gains nothing from more.
-const INSPECTS: usize = 8;
 
 /// A Docker engine. Cheap to clone; connects anew whenever that is needed, so it outlives the engine's restarts.
 #[derive(Debug, Clone)]
 pub struct Engine {
     address: EngineAddress,
     docker: Docker,
-    /// What each container was when it was last read: what a list says of one that does not answer in time.
-    last_read: Arc<Mutex<HashMap<ContainerId, ContainerFacts>>>,
+    /// What each container was when it was last read.
+    last_read: Arc<Mutex<HashMap<ContainerId, Read>>>,
 }
 
 impl Engine {
@@ -170,31 +167,6 @@ impl Engine {
         };
         Ok(stop.saturating_add(CHANGE))
     }
-
-    fn last_read(&self) -> MutexGuard<'_, HashMap<ContainerId, ContainerFacts>> {
-        self.last_read.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// One that does not answer in time is told as it was last: to leave it out would say that it is gone, and to fail
-    /// would hide all others for as long as it hangs.
-    async fn inspect_or_leave_out(&self, id: String) -> Result<Option<ContainerFacts>, EngineError> {
-        match self.inspect(&id).await {
-            Ok(facts) => Ok(Some(facts)),
-            Err(EngineError::NoSuchContainer(_)) => Ok(None),
-            Err(error @ EngineError::Unreachable(_)) => Err(error),
-            Err(error @ EngineError::TimedOut(..)) => {
-                let known =
-                    ContainerId::new(id.as_str()).ok().and_then(|id| self.last_read().get(&id).cloned());
-                let known_before = known.is_some();
-                tracing::warn!(id = clean(&id, 64), %error, known_before, "a container does not answer");
-                Ok(known)
-            }
-            Err(error) => {
-                tracing::warn!(id = clean(&id, 64), %error, "a container cannot be read and is left out");
-                Ok(None)
-            }
-        }
-    }
 }
 
 #[async_trait]
@@ -205,28 +177,15 @@ impl ContainerSource for Engine {
     }
 
     async fn list(&self) -> Result<Vec<ContainerFacts>, EngineError> {
-        within(LIST, "list", async {
-            let containers = self.docker.containers();
-            let options = ContainerListOpts::builder().all(true).build();
-            let found = call(READ, "list", containers.list(&options)).await?;
-            let ids: HashSet<&str> = found.iter().filter_map(|container| container.id.as_deref()).collect();
-            self.last_read().retain(|id, _| ids.contains(id.as_str()));
-            stream::iter(found.into_iter().filter_map(|container| container.id))
-                .map(|id| self.inspect_or_leave_out(id))
-                .buffered(INSPECTS)
-                .filter_map(async |read| read.transpose())
-                .collect::<Vec<_>>()
-                .await
-                .into_iter()
-                .collect()
-        })
-        .await
+        self.all(Reading::All).await
+    }
+
+    async fn relist(&self) -> Result<Vec<ContainerFacts>, EngineError> {
+        self.all(Reading::News).await
     }
 
     async fn inspect(&self, id: &str) -> Result<ContainerFacts, EngineError> {
-        let facts = convert::facts(&self.inspect_raw(id).await?)?;
-        self.last_read().insert(facts.id.clone(), facts.clone());
-        Ok(facts)
+        self.read_facts(id).await
     }
 
     /// Raw: the crate's stream begins only when it is first polled, knows whole seconds, and ends at the first event

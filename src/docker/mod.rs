@@ -12,6 +12,7 @@ pub mod fake;
 mod own;
 mod raw;
 pub mod recreate;
+mod summary;
 
 use std::time::Duration;
 
@@ -100,6 +101,8 @@ pub enum ContainerAction {
     Oom,
     /// Its HEALTHCHECK changed its word.
     HealthStatus,
+    /// Its limits or its restart policy were changed.
+    Update,
     /// One of its networks was connected or disconnected.
     Network,
 }
@@ -125,6 +128,10 @@ pub trait ContainerSource: Send + Sync + 'static {
 
     /// Every container, in any state. One that vanishes meanwhile, or that cannot be read, is left out and logged.
     async fn list(&self) -> Result<Vec<ContainerFacts>, EngineError>;
+
+    /// The same for less of the engine's work: a container of which its list says nothing new is told as it was last read,
+    /// so what such a list does not show (limits, a restart policy) may be as old as that.
+    async fn relist(&self) -> Result<Vec<ContainerFacts>, EngineError>;
 
     /// One container; `id` may also be a name.
     async fn inspect(&self, id: &str) -> Result<ContainerFacts, EngineError>;

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::try_join_all;
 use futures_util::stream::SelectAll;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -139,9 +140,11 @@ impl Watcher {
                         return Err(End::Again("the bucket was made anew".into()));
                     }
                 }
-                _ = catch_up.tick() => for part in &mut parts {
-                    if self.catch_up(part).await? {
-                        read_until = Instant::now();
+                _ = catch_up.tick() => if !self.is_quiet(&parts).await? {
+                    for part in &mut parts {
+                        if self.catch_up(part).await? {
+                            read_until = Instant::now();
+                        }
                     }
                 },
                 _ = epoch.changed() => return Err(End::Again("reconnected".into())),
@@ -177,6 +180,20 @@ impl Watcher {
             }
         }
         Ok(missed)
+    }
+
+    /// Whether there is nothing to catch up with, in any part. All that takes is asked at once.
+    async fn is_quiet(&self, parts: &[Part]) -> Result<bool, End> {
+        let quiet = parts.iter().map(async |part| {
+            let there = async {
+                let newest = part.newest();
+                Ok(newest == 0 || bucket::next(&self.connection, &part.filter, newest).await?.is_some())
+            };
+            let more = bucket::next(&self.connection, &part.filter, part.read + 1);
+            let (there, more) = futures_util::try_join!(there, more)?;
+            Ok::<bool, BusError>(there && more.is_none())
+        });
+        Ok(try_join_all(quiet).await?.into_iter().all(|quiet| quiet))
     }
 
     /// Like [`Self::read_on`], in a bucket that must still be the same: what was last known there is there, or

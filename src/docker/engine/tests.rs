@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -58,6 +58,34 @@ fn one_good(target: &str) -> Option<(u16, Value)> {
 async fn a_list_leaves_out_what_vanished_or_cannot_be_read() {
     let listed = scripted(one_good).await.list().await.unwrap();
     assert_eq!(listed.iter().map(|facts| facts.name.as_str()).collect::<Vec<_>>(), ["good"]);
+}
+
+#[tokio::test]
+async fn a_list_made_again_reads_only_what_has_news() {
+    static READ: AtomicUsize = AtomicUsize::new(0);
+    static STARTED_ANEW: AtomicBool = AtomicBool::new(false);
+    let engine = scripted(|target| {
+        if target.contains(GOOD) {
+            READ.fetch_add(1, Ordering::SeqCst);
+            return Some((200, json!({ "Id": GOOD, "Name": "/good", "State": { "Status": "running" } })));
+        }
+        let anew = STARTED_ANEW.load(Ordering::SeqCst);
+        let status = if anew { "Up Less than a second" } else { "Up 2 hours" };
+        Some((200, json!([{ "Id": GOOD, "Names": ["/good"], "State": "running", "Status": status }])))
+    })
+    .await;
+    let read = async || {
+        let before = READ.load(Ordering::SeqCst);
+        let listed = engine.relist().await.unwrap();
+        assert_eq!(listed.iter().map(|facts| facts.name.as_str()).collect::<Vec<_>>(), ["good"]);
+        READ.load(Ordering::SeqCst) - before
+    };
+    assert_eq!(read().await, 1, "it was never read");
+    assert_eq!(read().await, 0);
+    engine.list().await.unwrap();
+    assert_eq!(READ.load(Ordering::SeqCst), 2, "a list reads everything");
+    STARTED_ANEW.store(true, Ordering::SeqCst);
+    assert_eq!(read().await, 1, "it may have been started since");
 }
 
 #[tokio::test]

@@ -86,6 +86,10 @@ impl ContainerSource for FakeEngine {
         .await
     }
 
+    async fn relist(&self) -> Result<Vec<ContainerFacts>, EngineError> {
+        self.list().await
+    }
+
     async fn inspect(&self, id: &str) -> Result<ContainerFacts, EngineError> {
         convert::facts(&self.inspect_raw(id).await?)
     }

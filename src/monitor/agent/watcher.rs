@@ -1,4 +1,4 @@
-//! Follows the engine: subscribe, list, then every change as it happens, and a full list now and then. What the owner
+//! Follows the engine: subscribe, list, then every change as it happens, and a list now and then. What the owner
 //! sees of a container is never older than what it saw of it before: looks at one container follow each other, and none
 //! is under way while all are listed.
 
@@ -20,8 +20,10 @@ use crate::docker::{ContainerAction, EngineError, EngineEvent};
 use crate::model::{ContainerFacts, ContainerId, OperationId, Timestamp};
 use crate::monitor::decide::{Input, Sign, SignKind};
 
-/// Between two full lists, which mend whatever an event stream may have lost.
+/// Between two lists, which mend whatever an event stream may have lost.
 pub const RECONCILE_EVERY: Duration = Duration::from_mins(1);
+/// Between two lists for which every container is read, and not only those that the engine lists with something new.
+const READ_ALL_EVERY: Duration = Duration::from_mins(10);
 /// Waits between attempts to reach the engine: doubling from the first to the last.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(2);
@@ -176,6 +178,7 @@ impl Watcher {
         for op in std::mem::take(&mut self.unfinished) {
             self.settle(op).await;
         }
+        let mut all_read = Instant::now();
         let all = source.list().await?;
         let ids = all.iter().map(|facts| facts.id.clone()).collect();
         self.begin_history(&all);
@@ -212,7 +215,12 @@ impl Watcher {
                     while let Some(seen) = self.looks.next().await {
                         self.seen(seen).await?;
                     }
-                    let all = source.list().await?;
+                    let all = if all_read.elapsed() < READ_ALL_EVERY {
+                        source.relist().await?
+                    } else {
+                        all_read = Instant::now();
+                        source.list().await?
+                    };
                     self.keeper.keep(Keep::Existing(all.iter().map(|facts| facts.id.clone()).collect()));
                     if let Some(time) = self.last_event {
                         self.keeper.keep(Keep::LastEngineEvent(time));
