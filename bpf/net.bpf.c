@@ -44,7 +44,7 @@ const volatile u32 cgroups_v1 = 0;
 enum { LATENCY = 1, HOPS = 2, OVERLAY = 4, STAMPS = 8, SELECTED = 16, PORTS = 32 };
 struct settings {
 	u32 flags;
-	u32 latency_mask; /* timed are packets whose hash has none of these bits */
+	u32 latency_mask; /* timed are the packets that `is_sampled` picks by it: one in so many and one */
 	u32 rtt_mask;
 	u32 unused;
 	u64 to_wall_ns; /* added to CLOCK_MONOTONIC gives unix time */
@@ -240,16 +240,15 @@ static NEVER_INLINE void read_packet(struct sk_buff *skb, unsigned char *at, str
  * which hardware or the tunnel fills in. */
 static ALWAYS_INLINE u64 content_of(const struct packet *packet)
 {
-	const u32 *carried = packet->carried;
-	if (packet->protocol == UDP)
-		return ((u64)carried[2] << 32 | carried[3]) ^ carried[4];
-	return (u64)carried[1] << 32 | carried[2];
+	return (u64)packet->carried[packet->protocol == UDP ? 3 : 1] << 32 | packet->carried[2];
 }
 
 /* Whether it is one of those that are timed: the same for the sender and the receiver, and cheaper than all of the hash. */
 static ALWAYS_INLINE int is_sampled(const struct settings *set, const struct packet *packet)
 {
 	u64 word = content_of(packet) ^ ((u64)packet->kept << 32 | packet->carried[0]);
+	/* A product spreads upwards only: what is above the bits looked at is brought below them first. */
+	word = (word >> 32) * SPREAD ^ word;
 	return packet->is_ip && !((word * SPREAD >> 40) & set->latency_mask);
 }
 
@@ -267,7 +266,8 @@ static NEVER_INLINE u64 hash_of(const struct packet *packet)
 	__builtin_memcpy(addresses + 2, &packet->to, 16);
 	u64 hash = mix((u64)packet->kept << 8 | packet->protocol, addresses[0] ^ addresses[1]);
 	hash = mix(hash, addresses[2] ^ addresses[3]);
-	hash = mix(hash, packet->carried[0]);
+	u64 last = packet->protocol == UDP ? packet->carried[4] : 0;
+	hash = mix(hash, last << 32 | packet->carried[0]);
 	return mix(hash, content_of(packet));
 }
 

@@ -5,22 +5,21 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-/// About how long it takes until all parts run, and nothing more of what only a start needs is touched.
-const AFTER: Duration = Duration::from_secs(30);
-/// What is seldom done leaves its pages behind as well.
-const EVERY: Duration = Duration::from_mins(10);
+/// About how long it takes until all parts run, and nothing more of what only a start needs is touched. What is seldom done, as
+/// a list of all containers, leaves its pages behind as well; those of every moment come back in some dozens of faults.
+const EVERY: Duration = Duration::from_secs(30);
 /// What segments are aligned to, bytes; where pages are larger the kernel refuses, and all stays as it is.
 const PAGE: usize = 4096;
 /// Tells `dl_iterate_phdr` to end.
 const ONLY_THE_FIRST: c_int = 1;
 
-/// Gives the pages of code and constants back, soon after the start and now and then; ends never. Those in use come back
+/// Gives the pages of code and constants back, now and then; ends never. Those in use come back
 /// from the page cache at once: they are the program's file, so nothing is read from the disk and nothing can be lost.
 /// Of what an agent holds, an eighth was code and constants of its start (13.1 MiB resident before, 11.6 MiB after).
 pub(super) async fn give_back() {
     let mut turns = interval(EVERY);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    turns.reset_after(AFTER);
+    turns.reset();
     loop {
         turns.tick().await;
         // SAFETY: `forget` is called with the headers of the program itself, which stay where they are.

@@ -130,7 +130,7 @@ pub trait ContainerSource: Send + Sync + 'static {
     async fn list(&self) -> Result<Vec<ContainerFacts>, EngineError>;
 
     /// The same for less of the engine's work: a container of which its list says nothing new is told as it was last read,
-    /// so what such a list does not show (limits, a restart policy) may be as old as that.
+    /// so what such a list does not show (restart policy, out of memory, published ports) may be as old as that.
     async fn relist(&self) -> Result<Vec<ContainerFacts>, EngineError>;
 
     /// One container; `id` may also be a name.

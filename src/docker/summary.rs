@@ -2,6 +2,7 @@
 //! is one answer, however many containers there are; reading each makes the engine work for each.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -15,7 +16,9 @@ const HOUR: Duration = Duration::from_hours(1);
 /// container that may have been started anew since counts as changed.
 pub(super) fn confirms(summary: &ContainerSummary, facts: &ContainerFacts, ago: Duration) -> bool {
     let name = |listed: &String| listed.trim_start_matches('/') == facts.name.as_str();
-    summary.names.iter().flatten().any(name)
+    // What it is linked to may be called otherwise by now.
+    facts.links.is_empty()
+        && summary.names.iter().flatten().any(name)
         && RunState::from_word(summary.state.as_deref().unwrap_or_default()) == facts.state
         && lasts(summary.status.as_deref().unwrap_or_default(), facts).is_some_and(|span| span >= ago)
         && has_networks(summary, &facts.networks)
@@ -63,15 +66,21 @@ fn at_least(span: &str) -> Option<Duration> {
 fn has_networks(summary: &ContainerSummary, known: &[NetworkAttachment]) -> bool {
     let listed = summary.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
     let is_there = |network: &NetworkAttachment| {
-        listed.and_then(|listed| listed.get(&network.network)).is_some_and(|endpoint| is(endpoint, network))
+        listed
+            .and_then(|listed| listed.get(&network.network))
+            .is_some_and(|endpoint| confirms_network(endpoint, network))
     };
     listed.map_or(0, HashMap::len) == known.len() && known.iter().all(is_there)
 }
 
-fn is(endpoint: &EndpointSettings, network: &NetworkAttachment) -> bool {
+fn confirms_network(endpoint: &EndpointSettings, network: &NetworkAttachment) -> bool {
+    let gateways = [endpoint.gateway.as_deref(), endpoint.i_pv_6_gateway.as_deref()]
+        .into_iter()
+        .filter_map(address::<IpAddr>);
     endpoint.endpoint_id.as_deref().unwrap_or_default() == network.endpoint_id
         && address(endpoint.ip_address.as_deref()) == network.ipv4
         && address(endpoint.global_i_pv_6_address.as_deref()) == network.ipv6
+        && gateways.eq(network.gateways.iter().copied())
 }
 
 fn address<T: FromStr>(text: Option<&str>) -> Option<T> {
@@ -88,8 +97,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_mins(1);
 
     fn facts(state: &Value) -> ContainerFacts {
-        let networks =
-            json!({ "bridge": { "EndpointID": "e1", "IPAddress": "172.17.0.2", "GlobalIPv6Address": "" } });
+        let networks = json!({ "bridge": { "EndpointID": "e1", "IPAddress": "172.17.0.2", "Gateway": "172.17.0.1", "GlobalIPv6Address": "" } });
         let whole = json!({
             "Id": "aaaaaaaaaaaaaaaa", "Name": "/web", "State": state, "NetworkSettings": { "Networks": networks },
         });
@@ -100,7 +108,7 @@ mod tests {
         json!({
             "Id": "aaaaaaaaaaaaaaaa", "Names": ["/other/alias", "/web"], "State": state, "Status": status,
             "NetworkSettings": { "Networks": {
-                "bridge": { "EndpointID": "e1", "IPAddress": "172.17.0.2", "GlobalIPv6Address": "" },
+                "bridge": { "EndpointID": "e1", "IPAddress": "172.17.0.2", "Gateway": "172.17.0.1", "GlobalIPv6Address": "" },
             } },
         })
     }
@@ -162,6 +170,14 @@ mod tests {
     }
 
     #[test]
+    fn what_others_it_is_linked_to_are_called_is_not_in_a_list() {
+        let known = facts(&json!({ "Status": "running" }));
+        let linked = ContainerFacts { links: vec!["db".into()], ..known.clone() };
+        let listed = read(summary("running", "Up 2 hours"));
+        assert!(confirms(&listed, &known, MINUTE) && !confirms(&listed, &linked, MINUTE));
+    }
+
+    #[test]
     fn another_name_state_or_address_is_news() {
         let known = facts(&json!({ "Status": "running" }));
         let changed = |pointer: &str, value: Value| {
@@ -176,6 +192,7 @@ mod tests {
         assert!(changed(&format!("{endpoint}/IPAddress"), json!("172.17.0.3")));
         assert!(changed(&format!("{endpoint}/GlobalIPv6Address"), json!("fd00::2")));
         assert!(changed(&format!("{endpoint}/EndpointID"), json!("e2")));
+        assert!(changed(&format!("{endpoint}/Gateway"), json!("172.17.0.9")));
         assert!(changed("/NetworkSettings/Networks", json!({})));
         assert!(changed("/NetworkSettings/Networks", json!({ "bridge": {}, "more": {} })));
         assert!(changed("/NetworkSettings", Value::Null));

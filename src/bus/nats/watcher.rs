@@ -140,13 +140,14 @@ impl Watcher {
                         return Err(End::Again("the bucket was made anew".into()));
                     }
                 }
-                _ = catch_up.tick() => if !self.is_quiet(&parts).await? {
-                    for part in &mut parts {
-                        if self.catch_up(part).await? {
+                _ = catch_up.tick() => {
+                    let missed = self.behind(&parts).await?;
+                    for (part, _) in parts.iter_mut().zip(missed).filter(|(_, missed)| *missed) {
+                        if self.read_on(part).await? {
                             read_until = Instant::now();
                         }
                     }
-                },
+                }
                 _ = epoch.changed() => return Err(End::Again("reconnected".into())),
             }
         }
@@ -182,28 +183,21 @@ impl Watcher {
         Ok(missed)
     }
 
-    /// Whether there is nothing to catch up with, in any part. All that takes is asked at once.
-    async fn is_quiet(&self, parts: &[Part]) -> Result<bool, End> {
-        let quiet = parts.iter().map(async |part| {
-            let there = async {
-                let newest = part.newest();
-                Ok(newest == 0 || bucket::next(&self.connection, &part.filter, newest).await?.is_some())
+    /// Which parts have entries that were not read, in a bucket that must still be the same: what was last known there is
+    /// there, or something newer. All are asked at once.
+    async fn behind(&self, parts: &[Part]) -> Result<Vec<bool>, End> {
+        try_join_all(parts.iter().map(async |part| {
+            let next = |revision| bucket::next(&self.connection, &part.filter, revision);
+            let known = async {
+                match part.newest() {
+                    0 => Ok(true),
+                    newest => Ok(next(newest).await?.is_some()),
+                }
             };
-            let more = bucket::next(&self.connection, &part.filter, part.read + 1);
-            let (there, more) = futures_util::try_join!(there, more)?;
-            Ok::<bool, BusError>(there && more.is_none())
-        });
-        Ok(try_join_all(quiet).await?.into_iter().all(|quiet| quiet))
-    }
-
-    /// Like [`Self::read_on`], in a bucket that must still be the same: what was last known there is there, or
-    /// something newer.
-    async fn catch_up(&mut self, part: &mut Part) -> Result<bool, End> {
-        let newest = part.newest();
-        if newest > 0 && bucket::next(&self.connection, &part.filter, newest).await?.is_none() {
-            return Err(End::Again("the bucket was made anew".into()));
-        }
-        self.read_on(part).await
+            let (known, more) = futures_util::try_join!(known, next(part.read + 1))?;
+            if known { Ok(more.is_some()) } else { Err(End::Again("the bucket was made anew".into())) }
+        }))
+        .await
     }
 
     async fn tell_entry(&mut self, entry: Entry) -> Result<(), End> {

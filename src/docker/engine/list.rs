@@ -1,6 +1,7 @@
 //! All containers at once. What was last read of each is kept: it stands for one that does not answer in time, and for one
 //! of which the engine lists nothing new.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -80,13 +81,21 @@ impl Engine {
     pub(super) async fn read_facts(&self, id: &str) -> Result<ContainerFacts, EngineError> {
         let at = Instant::now();
         let facts = convert::facts(&self.inspect_raw(id).await?)?;
-        self.last_read().insert(facts.id.clone(), Read { at, facts: facts.clone() });
+        let read = Read { at, facts: facts.clone() };
+        match self.last_read().entry(facts.id.clone()) {
+            // Someone asked later and was answered sooner.
+            Entry::Occupied(known) if known.get().at > at => {}
+            entry => drop(entry.insert_entry(read)),
+        }
         Ok(facts)
     }
 
     /// One that does not answer in time is told as it was last: to leave it out would say that it is gone, and to fail
     /// would hide all others for as long as it hangs.
-    pub(super) async fn inspect_or_leave_out(&self, id: String) -> Result<Option<ContainerFacts>, EngineError> {
+    pub(super) async fn inspect_or_leave_out(
+        &self,
+        id: String,
+    ) -> Result<Option<ContainerFacts>, EngineError> {
         match self.read_facts(&id).await {
             Ok(facts) => Ok(Some(facts)),
             Err(EngineError::NoSuchContainer(_)) => Ok(None),

@@ -108,6 +108,34 @@ fn the_parts_of_the_way_add_up_to_the_whole() {
     assert_eq!(parts.iter().map(|part| part.1).sum::<u64>(), whole.1);
 }
 
+/// Whatever tells the packets of a flow apart, one in so many of them is timed: here the IP id alone.
+#[test]
+fn of_packets_that_are_alike_one_in_so_many_is_timed() {
+    const FLOWS: u64 = 8;
+    const OF_EACH: u64 = 2000;
+    const ONE_IN: u64 = 16;
+    let lab = Lab::new("net-sampled");
+    let (a, b) = (One::run(&lab, "a", &[]), One::run(&lab, "b", &[]));
+    let mut watch = Watch::begin(lab.prefix(), &format!("[sampling]\nlatency = {ONE_IN}"));
+    watch.settle(&[&a, &b]);
+    watch.told.clear();
+    for _ in 0..FLOWS {
+        let receiver = b.within(|| UdpSocket::bind((b.address, 0)).unwrap());
+        let sender = a.within(|| UdpSocket::bind((a.address, 0)).unwrap());
+        sender.connect(receiver.local_addr().unwrap()).unwrap();
+        for _ in 0..OF_EACH {
+            sender.send(b"still alive").unwrap();
+            receiver.recv(&mut [0; 16]).unwrap();
+        }
+    }
+    watch.settle(&[&a, &b]);
+    let rows = watch.told.iter().flat_map(|interval| &interval.latency);
+    let rows = rows.filter(|row| row.hop == Hop::EndToEnd && row.from == a.name);
+    let timed: u64 = rows.map(|row| row.histogram.count).sum();
+    let expected = FLOWS * OF_EACH / ONE_IN;
+    assert!((expected / 2..=expected * 2).contains(&timed), "{timed} timed, {expected} expected");
+}
+
 #[test]
 fn the_way_to_an_overlay_is_timed() {
     let lab = Lab::new("net-vxlan");
