@@ -44,7 +44,7 @@ const volatile u32 cgroups_v1 = 0;
 enum { LATENCY = 1, HOPS = 2, OVERLAY = 4, STAMPS = 8, SELECTED = 16, PORTS = 32 };
 struct settings {
 	u32 flags;
-	u32 latency_mask; /* timed are the packets that `is_sampled` picks by it: one in so many and one */
+	u32 latency_mask; /* one packet in so many, less one, a power of two: which ones, `is_sampled` says */
 	u32 rtt_mask;
 	u32 unused;
 	u64 to_wall_ns; /* added to CLOCK_MONOTONIC gives unix time */

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// About how long it takes until all parts run, and nothing more of what only a start needs is touched. What is seldom done, as
-/// a list of all containers, leaves its pages behind as well; those of every moment come back in some dozens of faults.
+/// a list of all containers, leaves its pages behind as well.
 const EVERY: Duration = Duration::from_secs(30);
 /// What segments are aligned to, bytes; where pages are larger the kernel refuses, and all stays as it is.
 const PAGE: usize = 4096;

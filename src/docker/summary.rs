@@ -31,13 +31,16 @@ fn lasts(status: &str, facts: &ContainerFacts) -> Option<Duration> {
         RunState::Created => (status == "Created").then_some(Duration::MAX),
         RunState::Running | RunState::Paused => {
             let up = status.strip_prefix("Up ")?;
-            let (span, note) = up.split_once(" (").unwrap_or((up, ")"));
+            let (span, note) = match up.split_once(" (") {
+                Some((span, note)) => (span, note.strip_suffix(')')?),
+                None => (up, ""),
+            };
             let expected = match (facts.state, facts.healthcheck.map(|check| check.status)) {
-                (RunState::Paused, _) => "Paused)",
-                (_, Some(HealthcheckStatus::Starting)) => "health: starting)",
-                (_, Some(HealthcheckStatus::Healthy)) => "healthy)",
-                (_, Some(HealthcheckStatus::Unhealthy)) => "unhealthy)",
-                (_, None) => ")",
+                (RunState::Paused, _) => "Paused",
+                (_, Some(HealthcheckStatus::Starting)) => "health: starting",
+                (_, Some(HealthcheckStatus::Healthy)) => "healthy",
+                (_, Some(HealthcheckStatus::Unhealthy)) => "unhealthy",
+                (_, None) => "",
             };
             if note == expected { at_least(span) } else { None }
         }
@@ -96,10 +99,16 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_mins(1);
 
+    /// An inspect and a list have them alike.
+    fn networks() -> Value {
+        json!({ "Networks": { "bridge": {
+            "EndpointID": "e1", "IPAddress": "172.17.0.2", "Gateway": "172.17.0.1", "GlobalIPv6Address": "",
+        } } })
+    }
+
     fn facts(state: &Value) -> ContainerFacts {
-        let networks = json!({ "bridge": { "EndpointID": "e1", "IPAddress": "172.17.0.2", "Gateway": "172.17.0.1", "GlobalIPv6Address": "" } });
         let whole = json!({
-            "Id": "aaaaaaaaaaaaaaaa", "Name": "/web", "State": state, "NetworkSettings": { "Networks": networks },
+            "Id": "aaaaaaaaaaaaaaaa", "Name": "/web", "State": state, "NetworkSettings": networks(),
         });
         convert::facts(&whole).unwrap()
     }
@@ -107,9 +116,7 @@ mod tests {
     fn summary(state: &str, status: &str) -> Value {
         json!({
             "Id": "aaaaaaaaaaaaaaaa", "Names": ["/other/alias", "/web"], "State": state, "Status": status,
-            "NetworkSettings": { "Networks": {
-                "bridge": { "EndpointID": "e1", "IPAddress": "172.17.0.2", "Gateway": "172.17.0.1", "GlobalIPv6Address": "" },
-            } },
+            "NetworkSettings": networks(),
         })
     }
 

@@ -69,7 +69,6 @@ pub use faults::{FaultAsk, FaultPlayer};
 pub use lane::{LaneParts, metric_lane};
 pub use pools::{PoolAsk, PoolKeeper, PoolLines, Pools};
 pub use sampling::Sampling;
-pub use watcher::RECONCILE_EVERY;
 
 /// What waits for the owner at most; whoever sends more waits.
 const INBOX: usize = 256;

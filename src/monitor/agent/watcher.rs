@@ -22,7 +22,7 @@ use crate::monitor::decide::{Input, Sign, SignKind};
 
 /// Between two lists, which mend whatever an event stream may have lost. Less than a minute, as the engine tells in whole
 /// minutes for how long a container has been up: so one that was started shortly before need not be read again so often.
-pub const RECONCILE_EVERY: Duration = Duration::from_secs(55);
+const RECONCILE_EVERY: Duration = Duration::from_secs(55);
 /// Between two lists for which every container is read, and not only those that the engine lists with something new.
 const READ_ALL_EVERY: Duration = Duration::from_mins(10);
 /// Waits between attempts to reach the engine: doubling from the first to the last.
