@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{AnonymousVolumes, EngineError, EngineEvent, convert};
-use crate::model::{ContainerId, ContainerName, Timestamp};
+use crate::model::{ContainerFacts, ContainerId, ContainerName, Timestamp};
 use container::Container;
 pub use script::Behaviour;
 
@@ -27,6 +27,8 @@ pub enum Call {
     Info,
     /// `list`.
     List,
+    /// `relist`.
+    Relist,
     /// `events`.
     Events,
     /// `inspect` or `inspect_raw`.
@@ -84,7 +86,7 @@ impl Call {
     pub fn op(&self) -> Op {
         match self {
             Self::Info => Op::Info,
-            Self::List => Op::List,
+            Self::List | Self::Relist => Op::List,
             Self::Events => Op::Events,
             Self::Inspect(_) => Op::Inspect,
             Self::ImageId(_) => Op::ImageId,
@@ -171,6 +173,10 @@ impl World {
 
     fn unreachable() -> EngineError {
         EngineError::Unreachable("the fake engine is away".to_owned())
+    }
+
+    fn list(&mut self) -> Result<Vec<ContainerFacts>, EngineError> {
+        self.containers.values().map(|container| convert::facts(&container.describe())).collect()
     }
 
     /// The container with that id, beginning of an id, or name.

@@ -80,14 +80,11 @@ impl ContainerSource for FakeEngine {
     }
 
     async fn list(&self) -> Result<Vec<ContainerFacts>, EngineError> {
-        self.called(Call::List, |world| {
-            world.containers.values().map(|c| convert::facts(&c.describe())).collect()
-        })
-        .await
+        self.called(Call::List, World::list).await
     }
 
     async fn relist(&self) -> Result<Vec<ContainerFacts>, EngineError> {
-        self.list().await
+        self.called(Call::Relist, World::list).await
     }
 
     async fn inspect(&self, id: &str) -> Result<ContainerFacts, EngineError> {

@@ -2,11 +2,18 @@
 
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::super::{Message, keeper, watcher};
 use super::world::{World, wait};
 use crate::bus::EngineStatus;
 use crate::docker::EngineError;
 use crate::docker::fake::{Behaviour, Call, Op};
 use crate::model::{EventKind, Health};
+use crate::monitor::decide::Input;
+use crate::store::AgentDb;
 
 #[test]
 fn an_engine_that_is_away_at_the_start_is_waited_for() {
@@ -143,5 +150,34 @@ fn a_crash_loop_is_quarantined_within_its_budget_whatever_its_start_calls_return
         });
         assert_eq!(world.engine.changes(), vec![Call::Start(web); 5], "{behaviour:?}");
         agent.stop(&world);
+    }
+}
+
+/// The watcher alone, whose times are far apart: it has none but these, so paused time stops at each.
+#[test]
+fn of_eleven_lists_one_reads_every_container() {
+    let world = World::new();
+    let db = AgentDb::open(&world.dir.path().join("data")).unwrap();
+    let paused =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    paused.block_on(async {
+        let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let (keeper, _) = keeper::spawn(&tracker, &db, &world.host);
+        let (inbox, mut messages) = mpsc::channel(16);
+        let _asking = watcher::spawn(&tracker, &world.parts(&db), Vec::new(), inbox, keeper, &shutdown);
+        let mut listed = 0;
+        while listed < 23 {
+            let message = messages.recv().await.expect("the watcher goes on");
+            listed += u32::from(matches!(message, Message::Input(Input::Listed(..))));
+        }
+        shutdown.cancel();
+        tracker.close();
+        tracker.wait().await;
+    });
+    let lists: Vec<Call> =
+        world.engine.calls().into_iter().filter(|call| matches!(call, Call::List | Call::Relist)).collect();
+    assert_eq!(lists.len(), 23);
+    for (number, list) in lists.into_iter().enumerate() {
+        assert_eq!(list, if number % 11 == 0 { Call::List } else { Call::Relist }, "list {number}");
     }
 }

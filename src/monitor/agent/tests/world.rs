@@ -101,8 +101,17 @@ impl World {
             capabilities: Vec::new(),
             machine: Machine::Elsewhere,
         };
+        let parts = self.parts(&db);
+        let (runtime, shutdown) = (runtime(), CancellationToken::new());
+        let done = runtime.spawn(run(settings, parts, shutdown.clone()));
+        wait("the agent answers", || self.try_report().filter(|report| report.desired_synced));
+        Running { runtime, db, shutdown, done }
+    }
+
+    /// What an agent is made of.
+    pub(super) fn parts(&self, db: &AgentDb) -> AgentParts {
         let engine = Arc::new(self.engine.clone());
-        let parts = AgentParts {
+        AgentParts {
             source: engine.clone(),
             builder: engine,
             pinger: Some(self.pinger.clone()),
@@ -112,11 +121,7 @@ impl World {
             network: None,
             faults: None,
             pools: None,
-        };
-        let (runtime, shutdown) = (runtime(), CancellationToken::new());
-        let done = runtime.spawn(run(settings, parts, shutdown.clone()));
-        wait("the agent answers", || self.try_report().filter(|report| report.desired_synced));
-        Running { runtime, db, shutdown, done }
+        }
     }
 
     /// Starts an agent and waits until it has seen the engine.
