@@ -1,6 +1,7 @@
 // The Network page: a controller on a real nats-server, and what two agents would say of their containers' network.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -89,7 +90,7 @@ after(async () => {
   await chrome?.close();
   await server?.end();
   bus?.destroy();
-  broker?.kill();
+  if (broker?.kill()) await once(broker, 'exit');
   rmSync(dir, { recursive: true, force: true });
 });
 
