@@ -66,6 +66,7 @@ struct sk_buff {
 	unsigned char *data;
 	u32 end;
 	unsigned long _skb_refdst;
+	u8 pkt_type : 3;
 } CORE;
 
 struct kernfs_node {
@@ -93,5 +94,12 @@ enum cgroup_subsys_id { cpuacct_cgrp_id };
 
 /* Reads a field of the kernel's where a plain access would not be allowed. */
 #define READ(to, from) bpf_probe_read_kernel(&(to), sizeof(to), __builtin_preserve_access_index(&(from)))
+
+/* A field of less than a byte. Where in which byte it lies is looked up like all the rest. */
+enum { FIELD_BYTE = 0, FIELD_LSHIFT = 4, FIELD_RSHIFT = 5 };
+#define READ_BITS(from, field)                                                                                           \
+	((u64)*((const u8 *)(from) + __builtin_preserve_field_info((from)->field, FIELD_BYTE))                                 \
+		 << __builtin_preserve_field_info((from)->field, FIELD_LSHIFT) >>                                              \
+	 __builtin_preserve_field_info((from)->field, FIELD_RSHIFT))
 
 #endif

@@ -156,6 +156,17 @@ pub(super) struct RawFlow {
     pub(super) unused: [u8; 5],
 }
 
+/// `struct flow_ipv4`
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct RawFlowIpv4 {
+    pub(super) netns: u32,
+    pub(super) peer: [u8; 4],
+    pub(super) protocol: u8,
+    pub(super) direction: u8,
+    pub(super) unused: [u8; 2],
+}
+
 /// `struct end`
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -359,6 +370,13 @@ impl From<RawFlow> for FlowKey {
     }
 }
 
+impl From<RawFlowIpv4> for FlowKey {
+    fn from(raw: RawFlowIpv4) -> Self {
+        let with = FlowPeer::Ip(Some(raw.peer.into()), raw.protocol);
+        Self { owner: OwnerId::Netns(raw.netns), way: FlowWay::of(raw.direction.into()), with }
+    }
+}
+
 impl From<RawEnd> for FlowKey {
     fn from(raw: RawEnd) -> Self {
         Self { owner: OwnerId::of(raw.owner), way: FlowWay::of(raw.direction), with: FlowPeer::Rest }
@@ -472,6 +490,7 @@ mod tests {
     fn the_layouts_are_those_of_the_programs() {
         assert_eq!(size_of::<NetSettings>(), 32);
         assert_eq!(size_of::<RawFlow>(), 32);
+        assert_eq!(size_of::<RawFlowIpv4>(), 12);
         assert_eq!(size_of::<RawLatency>(), 272);
         assert_eq!(size_of::<RawEpoch>(), 32);
         assert_eq!(size_of::<RawDrop>(), 40);

@@ -11,8 +11,8 @@ use aya::{Btf, Ebpf, Pod};
 use super::load::{errno_of, object, refused};
 use super::net::{
     Count, Counts, DropKey, EpochKey, FlowKey, LatencyCounts, LostCounts, NetSettings, OwnerId, PairKey,
-    RawDrop, RawEnd, RawEpoch, RawFlow, RawLatency, RawPair, RawTcpPair, StampCounts, Tap, TcpCounts, TcpKey,
-    TrafficCounts,
+    RawDrop, RawEnd, RawEpoch, RawFlow, RawFlowIpv4, RawLatency, RawPair, RawTcpPair, StampCounts, Tap,
+    TcpCounts, TcpKey, TrafficCounts,
 };
 use super::{EbpfError, Stale, Switch};
 use crate::model::clean;
@@ -24,6 +24,8 @@ static NET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/net.bpf.o.gz"));
 unsafe impl Pod for NetSettings {}
 // SAFETY: as above.
 unsafe impl Pod for RawFlow {}
+// SAFETY: as above.
+unsafe impl Pod for RawFlowIpv4 {}
 // SAFETY: as above.
 unsafe impl Pod for RawEnd {}
 // SAFETY: as above.
@@ -149,13 +151,13 @@ impl NetPrograms {
 
     /// Who talks to whom; those without a place of their own are together in the peer [`super::FlowPeer::Rest`].
     pub(crate) fn flows(&self) -> Result<StdMap<FlowKey, TrafficCounts>, EbpfError> {
-        let mut flows =
-            self.table("net_flows", |key: RawFlow| FlowKey::from(key), |value: &TrafficCounts| *value)?;
-        flows.extend(self.table(
-            "net_rest",
-            |key: RawEnd| FlowKey::from(key),
-            |value: &TrafficCounts| *value,
-        )?);
+        let counts = |value: &TrafficCounts| *value;
+        let mut flows = self.table("net_flows", |key: RawFlow| FlowKey::from(key), counts)?;
+        let ipv4 = self.table("net_flows_ipv4", |key: RawFlowIpv4| FlowKey::from(key), counts)?;
+        let rest = self.table("net_rest", |key: RawEnd| FlowKey::from(key), counts)?;
+        for (key, more) in ipv4.into_iter().chain(rest) {
+            flows.entry(key).or_default().add(&more);
+        }
         Ok(flows)
     }
 
@@ -197,6 +199,7 @@ impl NetPrograms {
     /// Removes entries of the tables for which `stale` says so of the key.
     pub(crate) fn forget(&mut self, stale: &Stale<'_>) -> Result<(), EbpfError> {
         self.remove::<RawFlow, TrafficCounts>("net_flows", &|key| (stale.flow)(&key.into()))?;
+        self.remove::<RawFlowIpv4, TrafficCounts>("net_flows_ipv4", &|key| (stale.flow)(&key.into()))?;
         self.remove::<RawEnd, TrafficCounts>("net_rest", &|key| (stale.flow)(&key.into()))?;
         self.remove::<RawPair, RawLatency>("net_latency", &|key| (stale.pair)(&key.into()))?;
         self.remove::<RawTcpPair, TcpCounts>("net_tcp", &|key| (stale.tcp)(&key.into()))?;

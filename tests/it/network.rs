@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what a test cannot go on without, it may unwrap")]
 
 mod agent;
+mod bounds;
 mod churn;
 mod ways;
 
@@ -17,7 +18,7 @@ use std::time::Duration;
 use dockhealth::chaos::{NetBackend, in_netns};
 use dockhealth::docker::{ContainerSource, Engine, EngineAddress};
 use dockhealth::model::{
-    ContainerFacts, ContainerName, Drops, Hop, Interval, LossPercent, MeasureWay, MeasurementStatus,
+    ContainerFacts, ContainerName, Drops, Flow, Hop, Interval, LossPercent, MeasureWay, MeasurementStatus,
     NetworkRules, PeerKind, Protocol, Timestamp, Traffic,
 };
 use dockhealth::net::{NetworkMonitor, NetworkSettings, NetworkView, NetworkWish};

@@ -1,18 +1,22 @@
 //! Containers that come and go leave nothing behind: no entries in the kernel's tables, no descriptors, no namespaces.
 
+use std::net::Ipv4Addr;
 use std::os::fd::RawFd;
 use std::process::{Child, Stdio};
 
 use super::*;
 
 /// A network namespace with one interface, which is as much of a container as the sensors see.
-struct Namespace {
+pub(super) struct Namespace {
     process: Child,
-    facts: ContainerFacts,
+    pub(super) facts: ContainerFacts,
 }
 
 impl Namespace {
-    fn start(number: usize, like: &ContainerFacts) -> Self {
+    /// Of its interface `d0`.
+    pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 9, 8, 7);
+
+    pub(super) fn start(number: usize, like: &ContainerFacts) -> Self {
         let mut command = Command::new("unshare");
         command.args(["--net", "sleep", "600"]).stdin(Stdio::null());
         let process = command.spawn().expect("util-linux is installed");
@@ -26,7 +30,10 @@ impl Namespace {
             pid: Some(process.id()),
             ..like.clone()
         };
-        let batch = "link add d0 type veth peer name d1\naddress add 10.9.8.7/24 dev d0\nlink set d0 up\nlink set d1 up\n";
+        let address = Self::ADDRESS;
+        let batch = format!(
+            "link add d0 type veth peer name d1\naddress add {address}/24 dev d0\nlink set d0 up\nlink set d1 up\n"
+        );
         let one = Self { process, facts };
         in_netns(one.process.id(), || {
             let mut ip = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
@@ -40,7 +47,7 @@ impl Namespace {
     /// Sends so many datagrams into nowhere.
     fn send(&self, count: usize) {
         in_netns(self.process.id(), || {
-            let socket = UdpSocket::bind("10.9.8.7:0").unwrap();
+            let socket = UdpSocket::bind((Self::ADDRESS, 0)).unwrap();
             socket.set_broadcast(true).unwrap();
             for _ in 0..count {
                 socket.send_to(b"x", "10.9.8.255:9").unwrap();
