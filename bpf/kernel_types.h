@@ -97,7 +97,7 @@ enum cgroup_subsys_id { cpuacct_cgrp_id };
 
 /* A field of less than a byte. Where in which byte it lies is looked up like all the rest. */
 enum { FIELD_BYTE = 0, FIELD_LSHIFT = 4, FIELD_RSHIFT = 5 };
-#define READ_BITS(from, field)                                                                                           \
+#define READ_BITS(from, field)                                                                                                 \
 	((u64)*((const u8 *)(from) + __builtin_preserve_field_info((from)->field, FIELD_BYTE))                                 \
 		 << __builtin_preserve_field_info((from)->field, FIELD_LSHIFT) >>                                              \
 	 __builtin_preserve_field_info((from)->field, FIELD_RSHIFT))

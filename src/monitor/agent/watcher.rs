@@ -355,9 +355,11 @@ impl Watcher {
         }
     }
 
+    /// Where an engine had no container yet, its first event begins what can be asked for.
     fn note_time(&mut self, event: &EngineEvent) {
+        let first = self.last_event.is_none();
         self.last_event = self.last_event.max(Some(event.time));
-        if matches!(event.action, ContainerAction::Die(_)) {
+        if first || matches!(event.action, ContainerAction::Die(_)) {
             self.keeper.keep(Keep::LastEngineEvent(event.time));
         }
     }

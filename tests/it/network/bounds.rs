@@ -41,13 +41,13 @@ fn what_finds_no_room_of_its_own_is_in_the_rest() {
     let before = watch.settle(&[&one]);
     watch.told.clear();
     one.within(|| {
+        for _ in 0..IPV6 {
+            to_all_nodes().unwrap();
+        }
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
         for number in 1..=u32::try_from(PEERS).unwrap() {
             let peer = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 128, 0, 0)) + number);
             socket.send_to(b"x", (peer, 9)).unwrap();
-        }
-        for _ in 0..IPV6 {
-            to_all_nodes().unwrap();
         }
     });
     let after = watch.settle(&[&one]);

@@ -101,6 +101,23 @@ fn what_happened_while_no_agent_was_there_is_judged_by_the_engines_word() {
 }
 
 #[test]
+fn what_crashed_while_no_agent_was_there_is_no_stop_though_the_first_agent_found_nothing() {
+    let world = World::new();
+    let agent = world.ready_agent();
+    let web = world.labelled("web");
+    let noted = || world.outside.block_on(keeper::last_engine_event(&agent.db));
+    wait("the engine's time is noted", noted);
+    agent.die(&world);
+
+    // As a stop leaves it behind, but nobody told it to.
+    world.engine.crash("web", 137);
+    let agent = world.ready_agent();
+    world.wait_runs("web");
+    assert_eq!(world.engine.changes(), [Call::Start(web)]);
+    agent.stop(&world);
+}
+
+#[test]
 fn an_engine_that_refuses_is_asked_again_until_the_budget_is_spent() {
     let world = World::new();
     world.named("web");
