@@ -112,7 +112,7 @@ fn memory_is_taken_until_the_kernel_kills_in_the_container_and_only_within_its_l
     let lab = Lab::new("oom");
     let dir = tempfile::tempdir().unwrap();
     // Without CAP_SYS_RESOURCE the kernel takes whoever is largest: the container's must be larger than a program is.
-    let large = "x=$(yes | head -c 30000000); while :; do sleep 1; done";
+    let large = "x=$(yes | head -c 40000000); while :; do sleep 1; done";
     let web = Victim::run(&lab, "web", &["--memory", "128m"], &["sh", "-c", large]);
     let size = || std::fs::read_to_string(format!("/proc/{}/statm", web.pid)).unwrap();
     let pages = || size().split(' ').nth(1).unwrap().parse::<u64>().unwrap();
