@@ -3,9 +3,8 @@
 Goals: median throughput with / without >= 0.97 (TCP) and >= 0.95 (UDP, 64 B); programs attached in < 1 s and the agent's RSS
 < 40 MB with 200 containers; a delay within 5 %. BENCH_ROUNDS (15) are interleaved, of BENCH_SECONDS (3) each; beside the two
 there are dockhealth without its programs (`--network proc`), and empty programs at the same two tracepoints, below whose cost
-none can come. Nanoseconds are the kernel's own
-statistics, whose switch is turned back. No netem is needed: the delay is a wire in user space between
-two containers, which tells what it really took.
+none can come. Nanoseconds are the kernel's own statistics, whose switch is turned back. No netem is needed: the delay is a wire
+in user space between two containers, which tells what it really took.
 """
 
 import contextlib

@@ -18,7 +18,8 @@ use crate::model::{HopStage, NetworkRules, Timestamp};
 const IDLE_UNKNOWN: u64 = 3;
 /// Any other when its table fills up.
 const IDLE_FULL: u64 = 6;
-/// How many entries the tables of flows and of TCP have room for, and those of latencies and drops: `bpf/net.bpf.c`.
+/// How many entries either table of flows has room for, and that of TCP; those of latencies and drops: `bpf/net.bpf.c`.
+/// Idle flows are forgotten when both tables together have half of what one has room for.
 const ROOM: usize = 16_384;
 const LESS_ROOM: usize = 8_192;
 
